@@ -1,0 +1,10 @@
+//! `bcedge check`.
+
+#[derive(clap::Args, Debug)]
+pub struct Args {}
+
+/// # Errors
+/// A text for the operator.
+pub fn run(_args: Args) -> Result<(), String> {
+    Err("not built yet".into())
+}

@@ -1,0 +1,61 @@
+//! The command line: one file per subcommand.
+
+mod check;
+mod demo;
+mod infer;
+mod load;
+mod models;
+mod profile;
+mod serve;
+mod top;
+
+use std::process::ExitCode;
+
+/// SLO-aware DNN inference appliance for edge devices.
+#[derive(clap::Parser, Debug)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Build the reference engines if missing, serve them under a Poisson load, show the screen
+    Demo(demo::Args),
+    /// Serve the models of config.ron on a Unix socket
+    Serve(serve::Args),
+    /// Watch a running appliance
+    Top(top::Args),
+    /// Send load to a running server of the protocol and report latency and goodput
+    Load(load::Args),
+    /// Send one input to a model and print the reply
+    Infer(infer::Args),
+    /// Measure latency over batch size and instances on this device
+    Profile(profile::Args),
+    /// Build the six reference networks as ONNX files
+    Models(models::Args),
+    /// Check config.ron and report everything that is wrong with it
+    Check(check::Args),
+}
+
+/// Runs the subcommand; an error is printed and becomes exit status 1.
+pub fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Top(args) => top::run(args),
+        Command::Load(args) => load::run(args),
+        Command::Infer(args) => infer::run(args),
+        Command::Profile(args) => profile::run(args),
+        Command::Models(args) => models::run(args),
+        Command::Check(args) => check::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("bcedge: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

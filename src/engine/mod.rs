@@ -1,0 +1,66 @@
+//! Engines: a loaded model behind one trait, whatever runs it.
+//!
+//! An [`Engine`] is loaded once per model and owns the weights; every instance of the model gets an
+//! [`ExecutionContext`] of its own, which owns the staging memory and runs one batch at a time.
+
+mod tensor;
+
+pub use tensor::{DataType, ModelSpec, OutputTensor, TensorSpec};
+
+use crate::units::BatchSize;
+
+/// What can go wrong with an engine. The text is shown to operators: it names what was looked at,
+/// what was expected and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The engine's library or device is not there.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The model file is missing, damaged, or asks for more than its bounds allow.
+    #[error("{0}")]
+    Load(String),
+    /// An execution context could not be made.
+    #[error("{0}")]
+    Context(String),
+    /// One batch could not be run; the context is still usable.
+    #[error("{0}")]
+    Execute(String),
+}
+
+/// A loaded model. Its weights are shared by all contexts made from it.
+pub trait Engine: Send + Sync {
+    /// What runs it, in Triton's words: `rten_onnx`, `onnxruntime_onnx`, `tensorrt_plan`, …
+    fn platform(&self) -> &'static str;
+
+    /// Inputs, outputs and batch limit.
+    fn spec(&self) -> &ModelSpec;
+
+    /// Bytes the weights take in memory, once for all contexts.
+    fn weight_bytes(&self) -> u64;
+
+    /// Makes the context of one more instance. Called on the instance's own thread.
+    fn create_context(&self) -> Result<Box<dyn ExecutionContext>, EngineError>;
+}
+
+/// Runs one batch at a time; belongs to one instance thread.
+///
+/// A run is `stage` for every input, `execute`, then `take_output` for every output wanted.
+pub trait ExecutionContext: Send {
+    /// Staging memory of input `input` for the first `batch` items, little-endian, row-major:
+    /// `batch × item_bytes` bytes. The content before it is written is unspecified.
+    ///
+    /// `input` indexes [`ModelSpec::inputs`]; `batch` is at most [`ModelSpec::max_batch`].
+    fn stage(&mut self, input: usize, batch: BatchSize) -> &mut [u8];
+
+    /// Runs the first `batch` staged items to completion.
+    fn execute(&mut self, batch: BatchSize) -> Result<(), EngineError>;
+
+    /// Moves output `output` of the last run out, first dimension = batch for a batched model.
+    fn take_output(&mut self, output: usize) -> OutputTensor;
+
+    /// Runs the instance's whole loop inside whatever the engine needs around it, such as a worker
+    /// of its thread pool, so that each `execute` saves a hop between threads.
+    fn enter(&self, body: Box<dyn FnOnce() + Send + '_>) {
+        body();
+    }
+}

@@ -1,0 +1,22 @@
+//! bcedge: an SLO-aware DNN inference appliance for edge devices.
+//!
+//! One process loads engines, takes requests over a Unix socket, and chooses batch size and
+//! concurrent instances for every model so that utility is highest while SLOs hold.
+//!
+//! ```text
+//! socket ─ server ─► admission ─► queue ─► scheduler decision ─► batch ─► instance ─► reply
+//!                                    └────────── telemetry ─► snapshot ─► TUI, metrics
+//! ```
+//!
+//! The pipeline is a state machine without threads, sockets or clock (`pipeline::Pipeline::step`);
+//! the live runtime drives it from real sockets and engines, tests drive it with virtual time.
+
+pub mod cli;
+pub mod config;
+pub mod doorbell;
+pub mod engine;
+pub mod pipeline;
+pub mod scheduler;
+pub mod server;
+pub mod telemetry;
+pub mod units;

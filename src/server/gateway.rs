@@ -1,0 +1,402 @@
+//! The server's side of the two rings between the ingress thread and the reactor.
+//!
+//! A request goes in as a [`Submission`] and comes back as an [`Answer`], exactly one for each,
+//! however it ends. Dropping the [`Ticket`] before that cancels the request.
+
+use crate::doorbell::Doorbell;
+use crate::engine::ModelSpec;
+use crate::pipeline::Outcome;
+use crate::server::shared_memory::RegionSlice;
+use crate::telemetry::snapshot::{ModelState, Snapshot};
+use crate::telemetry::{Command, CommandError};
+use crate::units::{BatchSize, ModelId, Nanos, RequestId};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use ringbuf::traits::{Consumer, Producer, Split};
+use ringbuf::{HeapCons, HeapProd, HeapRb};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+use tokio::sync::{Notify, oneshot};
+
+/// What a client asks for, checked against the model's [`ModelSpec`].
+#[derive(Debug)]
+pub struct Submission {
+    pub model: ModelId,
+    pub items: BatchSize,
+    /// This request's own SLO; the model's when absent.
+    pub slo: Option<Nanos>,
+    /// Longest time in the queue.
+    pub timeout: Option<Nanos>,
+    /// 1 is highest; 0 means the default level, which comes after every explicit one.
+    pub priority: u64,
+    pub payload: Payload,
+}
+
+/// The tensors of one request.
+#[derive(Debug, Default)]
+pub struct Payload {
+    /// In the order of [`ModelSpec::inputs`], each exactly `items × item_bytes` long.
+    pub inputs: Vec<InputData>,
+    /// The outputs wanted, in the order the client wants them.
+    pub outputs: Vec<WantedOutput>,
+}
+
+#[derive(Debug)]
+pub enum InputData {
+    Inline(Bytes),
+    Shared(RegionSlice),
+}
+
+#[derive(Debug)]
+pub struct WantedOutput {
+    /// Indexes [`ModelSpec::outputs`].
+    pub index: usize,
+    /// Where it is written to; in the answer itself when absent.
+    pub place: Option<RegionSlice>,
+}
+
+/// The end of one request.
+#[derive(Debug)]
+pub struct Answer {
+    pub outcome: Outcome,
+    /// For a failure: what the engine or the device said.
+    pub detail: Option<String>,
+    /// In the order of [`Payload::outputs`]; empty unless completed.
+    pub outputs: Vec<AnswerOutput>,
+}
+
+#[derive(Debug)]
+pub struct AnswerOutput {
+    /// Indexes [`ModelSpec::outputs`].
+    pub index: usize,
+    /// With the request's own item count as the first dimension, for a batched model.
+    pub shape: Vec<i64>,
+    /// Empty when the output went to shared memory.
+    pub data: Bytes,
+    /// Bytes written to shared memory, when it went there.
+    pub shared_bytes: Option<u64>,
+}
+
+/// The models as clients may see them. Replaced as a whole when a model's state changes.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Indexed by [`ModelId`].
+    pub models: Vec<CatalogEntry>,
+}
+
+impl Catalog {
+    pub fn find(&self, name: &str) -> Option<(ModelId, &CatalogEntry)> {
+        let index = self.models.iter().position(|m| m.name == name)?;
+        Some((ModelId(index as u16), &self.models[index]))
+    }
+
+    /// The names, for an error message.
+    pub fn names(&self) -> String {
+        self.models.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct CatalogEntry {
+    pub name: String,
+    pub state: ModelState,
+    /// Present when the model is ready.
+    pub spec: Option<Arc<ModelSpec>>,
+    /// Such as `rten_onnx`; empty until it is loaded.
+    pub platform: &'static str,
+    pub slo: Nanos,
+    pub max_instances: u32,
+    pub queue_bound: u32,
+    /// The batch sizes the policy prefers (Triton's dynamic batching), for ModelConfig.
+    pub preferred_batch_sizes: Vec<u32>,
+    pub max_queue_delay: Nanos,
+}
+
+/// From the ingress thread to the reactor.
+#[derive(Debug)]
+pub enum ToReactor {
+    Submit { id: RequestId, arrival: Nanos, submission: Submission },
+    Cancel(RequestId),
+}
+
+/// From the reactor to the ingress thread.
+#[derive(Debug)]
+pub struct ToIngress {
+    pub id: RequestId,
+    pub answer: Answer,
+}
+
+/// A command and where its result goes.
+#[derive(Debug)]
+pub struct CommandCall {
+    pub command: Command,
+    pub reply: oneshot::Sender<Result<(), CommandError>>,
+}
+
+/// The reactor's ends of everything the gateway holds the other ends of.
+pub struct ReactorPort {
+    pub submissions: HeapCons<ToReactor>,
+    /// Has room for every request that can be outstanding: a push never fails.
+    pub answers: HeapProd<ToIngress>,
+    pub commands: mpsc::Receiver<CommandCall>,
+    /// Rung by the ingress and by commands; the reactor sleeps on it.
+    pub reactor_bell: Arc<Doorbell>,
+    /// To be notified after pushing answers.
+    pub ingress_bell: Arc<Notify>,
+    pub catalog: Arc<ArcSwap<Catalog>>,
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub connections: Arc<AtomicU32>,
+    pub epoch: Instant,
+}
+
+/// The ingress side. Shared by all connections.
+pub struct Gateway {
+    state: Mutex<State>,
+    commands: mpsc::Sender<CommandCall>,
+    reactor_bell: Arc<Doorbell>,
+    ingress_bell: Arc<Notify>,
+    catalog: Arc<ArcSwap<Catalog>>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    connections: Arc<AtomicU32>,
+    epoch: Instant,
+}
+
+struct State {
+    submissions: HeapProd<ToReactor>,
+    answers: HeapCons<ToIngress>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Something was pushed since the reactor's bell was last rung.
+    unflushed: bool,
+}
+
+struct Slot {
+    /// Counts uses, so that an old id never meets a new request.
+    generation: u32,
+    phase: Phase,
+}
+
+enum Phase {
+    Free,
+    Waiting(Option<Waker>),
+    Answered(Box<Answer>),
+    /// The ticket was dropped; the slot is free again once the reactor has answered.
+    Abandoned,
+}
+
+/// Makes both sides for at most `capacity` requests outstanding at once.
+///
+/// # Errors
+/// When the process has no file descriptors left.
+pub fn pair(capacity: usize) -> io::Result<(Arc<Gateway>, ReactorPort)> {
+    // A slot is reused only after the reactor answered, so each has at most one submission and one
+    // cancellation under way: twice the slots never overflows.
+    let (submit_in, submit_out) = HeapRb::new(2 * capacity).split();
+    let (answer_in, answer_out) = HeapRb::new(capacity).split();
+    let (command_in, command_out) = mpsc::channel();
+    let reactor_bell = Arc::new(Doorbell::new()?);
+    let ingress_bell = Arc::new(Notify::new());
+    let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
+    let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+    let connections = Arc::new(AtomicU32::new(0));
+    let epoch = Instant::now();
+    let gateway = Gateway {
+        state: Mutex::new(State {
+            submissions: submit_in,
+            answers: answer_out,
+            slots: (0..capacity).map(|_| Slot { generation: 0, phase: Phase::Free }).collect(),
+            free: (0..capacity as u32).rev().collect(),
+            unflushed: false,
+        }),
+        commands: command_in,
+        reactor_bell: reactor_bell.clone(),
+        ingress_bell: ingress_bell.clone(),
+        catalog: catalog.clone(),
+        snapshot: snapshot.clone(),
+        connections: connections.clone(),
+        epoch,
+    };
+    let port = ReactorPort {
+        submissions: submit_out,
+        answers: answer_in,
+        commands: command_out,
+        reactor_bell,
+        ingress_bell,
+        catalog,
+        snapshot,
+        connections,
+        epoch,
+    };
+    Ok((Arc::new(gateway), port))
+}
+
+impl Gateway {
+    /// Time since the appliance's epoch, the pipeline's clock.
+    pub fn now(&self) -> Nanos {
+        self.epoch.elapsed().into()
+    }
+
+    /// The models at this moment.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// The latest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Open connections, counted by the listener.
+    pub fn connections(&self) -> &AtomicU32 {
+        &self.connections
+    }
+
+    /// Hands a request to the reactor; its arrival time is now. `None` when as many requests as
+    /// the gateway was made for are outstanding.
+    pub fn submit(self: &Arc<Self>, submission: Submission) -> Option<Ticket> {
+        let arrival = self.now();
+        let mut state = self.lock();
+        let index = state.free.pop()?;
+        let slot = &mut state.slots[index as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.phase = Phase::Waiting(None);
+        let id = RequestId(u64::from(slot.generation) << 32 | u64::from(index));
+        state.push(ToReactor::Submit { id, arrival, submission }, &self.ingress_bell);
+        Some(Ticket { id, gateway: self.clone(), done: false })
+    }
+
+    /// Sends a command and waits for its result.
+    ///
+    /// # Errors
+    /// What the appliance answers, or that it is shutting down.
+    pub async fn command(&self, command: Command) -> Result<(), CommandError> {
+        let answer = self.send_command(command);
+        answer.await.unwrap_or(Err(CommandError::ShuttingDown))
+    }
+
+    /// Sends a command from any thread; the result can be awaited or ignored.
+    pub fn send_command(&self, command: Command) -> oneshot::Receiver<Result<(), CommandError>> {
+        let (reply, result) = oneshot::channel();
+        // When the reactor is gone the call is dropped, and `result` says so.
+        let _ = self.commands.send(CommandCall { command, reply });
+        self.reactor_bell.ring();
+        result
+    }
+
+    /// Runs on the ingress thread for the life of the server: wakes the reactor once for all
+    /// requests that became ready in the same turn, and hands its answers to the waiting tickets.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            self.ingress_bell.notified().await;
+            self.flush_and_deliver();
+        }
+    }
+
+    fn flush_and_deliver(&self) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.unflushed) {
+            self.reactor_bell.ring();
+        }
+        while let Some(ToIngress { id, answer }) = state.answers.try_pop() {
+            let index = id.0 as u32;
+            let slot = &mut state.slots[index as usize];
+            debug_assert_eq!(slot.generation, (id.0 >> 32) as u32, "answered twice");
+            match std::mem::replace(&mut slot.phase, Phase::Free) {
+                Phase::Waiting(waker) => {
+                    slot.phase = Phase::Answered(Box::new(answer));
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                }
+                Phase::Abandoned | Phase::Free | Phase::Answered(_) => state.free.push(index),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing inside panics half-way through a change, so a poisoned state is still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The reactor is not woken here but by the task in [`Gateway::run`], whose turn comes after
+    /// all tasks that are ready now: requests read together wake it once.
+    fn push(&mut self, message: ToReactor, ingress_bell: &Notify) {
+        let pushed = self.submissions.try_push(message);
+        debug_assert!(pushed.is_ok(), "the ring holds twice the slots");
+        if !std::mem::replace(&mut self.unflushed, true) {
+            ingress_bell.notify_one();
+        }
+    }
+}
+
+/// A request under way. Await it for the answer; drop it to cancel.
+pub struct Ticket {
+    id: RequestId,
+    gateway: Arc<Gateway>,
+    done: bool,
+}
+
+impl Future for Ticket {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let gateway = self.gateway.clone();
+        let mut state = gateway.lock();
+        let index = self.id.0 as u32;
+        let slot = &mut state.slots[index as usize];
+        match std::mem::replace(&mut slot.phase, Phase::Free) {
+            Phase::Answered(answer) => {
+                state.free.push(index);
+                self.done = true;
+                Poll::Ready(*answer)
+            }
+            _ => {
+                slot.phase = Phase::Waiting(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let mut state = self.gateway.lock();
+        let index = self.id.0 as u32;
+        match state.slots[index as usize].phase {
+            Phase::Answered(_) => {
+                state.slots[index as usize].phase = Phase::Free;
+                state.free.push(index);
+            }
+            _ => {
+                state.slots[index as usize].phase = Phase::Abandoned;
+                state.push(ToReactor::Cancel(self.id), &self.gateway.ingress_bell);
+            }
+        }
+    }
+}
+
+/// Number of open connections, kept by guard.
+pub struct ConnectionGuard(Arc<Gateway>);
+
+impl ConnectionGuard {
+    pub fn new(gateway: &Arc<Gateway>) -> ConnectionGuard {
+        gateway.connections.fetch_add(1, Ordering::Relaxed);
+        ConnectionGuard(gateway.clone())
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,16 @@
+//! What the appliance tells about itself.
+
+pub mod command;
+pub mod snapshot;
+
+pub use command::{Command, CommandError};
+pub use snapshot::Snapshot;
+
+use crate::units::Nanos;
+
+/// Rates, percentiles and utility in a [`Snapshot`] cover this long.
+pub const WINDOW: Nanos = Nanos::from_millis(5_000);
+/// Events kept for the UI.
+pub const MAX_EVENTS: usize = 200;
+/// Log lines kept for the UI.
+pub const MAX_LOG_LINES: usize = 500;

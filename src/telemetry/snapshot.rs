@@ -1,0 +1,200 @@
+//! The one picture of the appliance that everything outside the reactor sees: the terminal UI, the
+//! metrics page, `bcedge top` and the summary lines all render a [`Snapshot`].
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Immutable state of the appliance at one moment. Rates and percentiles cover the last
+/// [`crate::telemetry::WINDOW`]; counters count from the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Counts up by one; a reader that sees the same number again has seen this snapshot.
+    pub sequence: u64,
+    pub version: String,
+    pub uptime_us: u64,
+    pub state: ApplianceState,
+    /// Open client connections.
+    pub connections: u32,
+    pub totals: Totals,
+    pub models: Vec<ModelSnapshot>,
+    pub device: DeviceSnapshot,
+    /// Newest last, at most [`crate::telemetry::MAX_EVENTS`].
+    pub events: Arc<Vec<Event>>,
+    /// Log lines, newest last, at most [`crate::telemetry::MAX_LOG_LINES`].
+    pub log: Arc<Vec<Event>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApplianceState {
+    #[default]
+    Starting,
+    Serving,
+    /// Shutting down: no new requests, the accepted ones are being finished.
+    Draining,
+}
+
+/// Over all models.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    pub arrivals_per_s: f64,
+    /// Requests per second that met their SLO.
+    pub goodput_per_s: f64,
+    /// Of the requests that arrived in the window and are answered: the share within their SLO.
+    pub slo_hit_rate: Option<f64>,
+    /// Mean of the models' utilities; see [`crate::scheduler::utility`].
+    pub utility: Option<f64>,
+    pub counters: Counters,
+}
+
+/// Since the start. `received = ok + rejected + expired + failed + cancelled + in the appliance`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    pub received: u64,
+    /// Answered with outputs, in time or late.
+    pub ok: u64,
+    /// Of `ok`: answered within their SLO.
+    pub slo_met: u64,
+    /// Refused at the door: full queue, model not ready, shutdown.
+    pub rejected: u64,
+    /// Answered without running, because the deadline could no longer be met or the timeout passed.
+    pub expired: u64,
+    /// The engine failed.
+    pub failed: u64,
+    /// Withdrawn by the client.
+    pub cancelled: u64,
+    /// Batches run.
+    pub executions: u64,
+    /// Items in those batches.
+    pub items: u64,
+    /// Instances replaced after an error, a panic or a hang.
+    pub replaced: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ModelState {
+    #[default]
+    Loading,
+    Ready,
+    /// Not serving, and why. A load command tries again.
+    Failed(String),
+    /// By command.
+    Unloaded,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelSnapshot {
+    pub name: String,
+    pub state: ModelState,
+    /// Such as `rten_onnx`.
+    pub platform: String,
+    /// Name of the policy in force, such as `deadline`.
+    pub policy: String,
+    /// True while an operator's manual batch or instance setting overrides the policy.
+    pub overridden: bool,
+    pub slo_us: u64,
+
+    /// Batch limit in force (items), and the most the engine takes.
+    pub batch: u32,
+    pub max_batch: u32,
+    /// Instances that may run at once now, the most configured, alive, and running a batch.
+    pub instances: u32,
+    pub max_instances: u32,
+    pub instances_alive: u32,
+    pub instances_running: u32,
+
+    pub queue_depth: u32,
+    pub queue_bound: u32,
+    /// How long the oldest queued request has waited.
+    pub queue_oldest_us: u64,
+
+    pub arrivals_per_s: f64,
+    pub goodput_per_s: f64,
+    pub slo_hit_rate: Option<f64>,
+    pub utility: Option<f64>,
+    /// Of the requests answered with outputs in the window.
+    pub latency_us: Percentiles,
+    /// Means over the same requests.
+    pub queue_us_mean: f64,
+    pub compute_us_mean: f64,
+    /// Requests of the window by latency: (upper bound of the bucket in µs, requests), ascending.
+    pub latency_histogram: Vec<(u64, u64)>,
+    /// Batches of the window by size: (items, batches), ascending.
+    pub batch_distribution: Vec<(u32, u64)>,
+    /// Predicted execution time per batch size: (items, µs), ascending; empty while unknown.
+    pub predicted_us: Vec<(u32, u64)>,
+    pub counters: Counters,
+    /// Newest last.
+    pub decisions: Vec<DecisionLine>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// 0 requests: the others mean nothing.
+    pub count: u64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub p999: u64,
+    pub max: u64,
+}
+
+/// One change of a model's batch limit or instance count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecisionLine {
+    pub uptime_us: u64,
+    pub policy: String,
+    pub batch: u32,
+    pub instances: u32,
+    /// In words, such as `manual override` or `slo allows 8`.
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Level {
+    Debug,
+    #[default]
+    Info,
+    Warn,
+    Error,
+}
+
+/// Something an operator should know, or a line of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Milliseconds since 1970, for showing the time of day.
+    pub unix_ms: u64,
+    pub level: Level,
+    /// The model it is about.
+    pub model: Option<String>,
+    pub text: String,
+}
+
+/// The machine. A source that is absent is `None`, never zero.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceSnapshot {
+    /// Such as `AMD EPYC` or `NVIDIA Orin`.
+    pub name: String,
+    pub cores: u32,
+    /// Of all cores, 0..=100.
+    pub cpu_percent: Option<f64>,
+    /// Of one core, so 2 busy cores are 200; this process.
+    pub process_cpu_percent: Option<f64>,
+    pub resident_bytes: Option<u64>,
+    /// Weights of all loaded models.
+    pub weight_bytes: u64,
+    pub memory_used_bytes: Option<u64>,
+    pub memory_total_bytes: Option<u64>,
+    pub temperature_c: Option<f64>,
+    pub frequency_mhz: Option<f64>,
+    pub gpus: Vec<GpuSnapshot>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GpuSnapshot {
+    pub name: String,
+    pub load_percent: Option<f64>,
+    pub memory_used_bytes: Option<u64>,
+    pub memory_total_bytes: Option<u64>,
+    pub temperature_c: Option<f64>,
+    pub power_w: Option<f64>,
+}
