@@ -1,6 +1,7 @@
 //! What the appliance tells about itself.
 
 pub mod command;
+pub mod recorder;
 pub mod snapshot;
 
 pub use command::{Command, CommandError};

@@ -62,6 +62,9 @@ pub struct Counters {
     pub failed: u64,
     /// Withdrawn by the client.
     pub cancelled: u64,
+    /// Sums over `ok`, from arrival to the start of the batch and from there to its end.
+    pub queue_us_total: u64,
+    pub compute_us_total: u64,
     /// Batches run.
     pub executions: u64,
     /// Items in those batches.
