@@ -12,7 +12,7 @@ impl Pipeline {
         for index in 0..self.models.len() {
             self.recover_instances(ModelId(index as u16), now, actions);
             self.expire(ModelId(index as u16), now, actions);
-            self.models[index].ask_again = Nanos::ZERO;
+            self.models[index].waits_until = None;
         }
         while let Some(model) = self.most_urgent(now) {
             self.dispatch(model, now, actions);
@@ -22,7 +22,7 @@ impl Pipeline {
     /// One model whose queue has changed.
     pub(super) fn advance(&mut self, model: ModelId, now: Nanos, actions: &mut Vec<Action>) {
         self.expire(model, now, actions);
-        self.models[model.index()].ask_again = Nanos::ZERO;
+        self.models[model.index()].waits_until = None;
         while self.can_dispatch(model, now) {
             self.dispatch(model, now, actions);
         }
@@ -31,7 +31,7 @@ impl Pipeline {
     fn can_dispatch(&self, model: ModelId, now: Nanos) -> bool {
         let m = &self.models[model.index()];
         m.ready
-            && m.ask_again <= now
+            && m.waits_until.is_none_or(|time| time <= now)
             && !m.queue.is_empty()
             && m.instances.running() < u32::from(m.caps.instances.0)
             && m.instances.idle().is_some()
@@ -59,7 +59,7 @@ impl Pipeline {
             predictor: &m.predictor,
         };
         match self.policies[model.index()].dispatch(&view) {
-            Dispatch::WaitUntil(time) => m.ask_again = time.max(Nanos(now.0 + 1)),
+            Dispatch::WaitUntil(time) => m.waits_until = Some(time.max(Nanos(now.0 + 1))),
             Dispatch::Take(wanted) => {
                 let limit = wanted.0.clamp(1, m.caps.batch.0);
                 let batch = &mut m.instances.slots[instance as usize].batch;

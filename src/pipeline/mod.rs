@@ -109,7 +109,10 @@ impl Pipeline {
             let queue = if m.queue.is_empty() {
                 Nanos::MAX
             } else {
-                m.ask_again.min(m.queue.next_timeout()).min(self.next_expiry(m, now))
+                m.waits_until
+                    .unwrap_or(Nanos::MAX)
+                    .min(m.queue.next_timeout())
+                    .min(self.next_expiry(m, now))
             };
             queue.min(m.instances.next_wake())
         };
@@ -328,7 +331,7 @@ impl Pipeline {
     /// Something changed that the next step must decide about, not the next slot.
     fn decide_soon(&mut self, model: ModelId) {
         self.next_slot = Nanos::ZERO;
-        self.models[model.index()].ask_again = Nanos::ZERO;
+        self.models[model.index()].waits_until = None;
     }
 
     fn observe(&mut self, now: Nanos) {

@@ -37,8 +37,8 @@ pub(super) struct Model {
     pub(super) max_instances: InstanceCount,
     pub(super) caps: Caps,
     pub(super) overridden: Override,
-    /// When the policy wants to be asked again, while requests wait.
-    pub(super) ask_again: Nanos,
+    /// The policy lets the queue wait until then, unless something happens to the model before.
+    pub(super) waits_until: Option<Nanos>,
     arrivals: DecayingRate,
 }
 
@@ -58,7 +58,7 @@ impl Model {
                 reason: Reason::NothingMeasured,
             },
             overridden: Override::default(),
-            ask_again: Nanos::MAX,
+            waits_until: None,
             arrivals: DecayingRate::default(),
         }
     }
