@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod doorbell;
 pub mod engine;
+pub mod models;
 pub mod pipeline;
 pub mod scheduler;
 pub mod server;

@@ -1,0 +1,6 @@
+//! What the test binaries share. Each includes the whole of it and uses a part.
+#![allow(dead_code, unused_imports)]
+
+mod python;
+
+pub use python::{build_once, python_env, python_script, run_with_deadline};
