@@ -6,6 +6,7 @@ mod infer;
 mod load;
 mod models;
 mod profile;
+mod screen;
 mod serve;
 mod top;
 

@@ -58,9 +58,8 @@ pub trait ExecutionContext: Send {
     /// Moves output `output` of the last run out, first dimension = batch for a batched model.
     fn take_output(&mut self, output: usize) -> OutputTensor;
 
-    /// Runs the instance's whole loop inside whatever the engine needs around it, such as a worker
-    /// of its thread pool, so that each `execute` saves a hop between threads.
-    fn enter(&self, body: Box<dyn FnOnce() + Send + '_>) {
-        body();
-    }
+    /// Runs the instance's whole loop with this context, inside whatever the engine needs around
+    /// it: an engine with a thread pool makes the loop one of the pool's workers, so that no
+    /// `execute` hops between threads. Returns when `body` does; a panic in it comes through.
+    fn enter(&mut self, body: Box<dyn FnOnce(&mut dyn ExecutionContext) + Send + '_>);
 }

@@ -73,6 +73,24 @@ pub struct Counters {
     pub replaced: u64,
 }
 
+impl Counters {
+    /// Adds another model's counters.
+    pub fn add(&mut self, other: &Counters) {
+        self.received += other.received;
+        self.ok += other.ok;
+        self.slo_met += other.slo_met;
+        self.rejected += other.rejected;
+        self.expired += other.expired;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.queue_us_total += other.queue_us_total;
+        self.compute_us_total += other.compute_us_total;
+        self.executions += other.executions;
+        self.items += other.items;
+        self.replaced += other.replaced;
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ModelState {
     #[default]
