@@ -14,6 +14,7 @@ mod tensor;
 
 pub use file_stamp::FileStamp;
 pub use open::open;
+pub(crate) use synthetic::latency as synthetic_latency;
 pub use tensor::{DataType, ModelSpec, OutputTensor, TensorSpec};
 
 use crate::units::BatchSize;
