@@ -17,6 +17,7 @@ pub mod doorbell;
 pub mod engine;
 pub mod models;
 pub mod pipeline;
+pub mod profiler;
 pub mod runtime;
 pub mod scheduler;
 pub mod server;

@@ -3,13 +3,14 @@
 
 use super::screen::{ScreenArgs, load_config};
 use crate::config::{Config, EngineConfig};
+use crate::engine;
 use crate::load::{self, Load, LoadPlan, LoadReport, ModelRate};
 use crate::models::Reference;
 use crate::profiler::{self, Profile};
 use crate::runtime::Appliance;
 use crate::telemetry::snapshot::{ModelState, Snapshot};
-use crate::units::{BatchSize, Nanos};
 use crate::workload::Process;
+use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 /// Share of the device that the default rates keep busy, if every request ran alone: busy enough to
 /// batch now and then, and the SLOs hold.
 const UTILISATION: f64 = 0.6;
+
+/// Time for the short profile of one model.
+const PROFILE_BUDGET: Duration = Duration::from_millis(1_000);
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -95,15 +99,31 @@ fn build_missing(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes a short profile of each model that has none for this device and engine.
+/// Makes a short profile of each model that has none for this device and engine. A model that
+/// can't be opened is left to the appliance, which shows it as failed.
 fn profile_missing(config: &Config) -> Result<(), String> {
-    profiler::quick_missing(config)
+    let bar = ProgressBar::new(config.models.len() as u64);
+    bar.set_style(super::profile::style("models"));
+    for model in &config.models {
+        bar.set_message(format!("profiling {}", model.name));
+        if let EngineConfig::Onnx(file) = &model.engine
+            && let Ok(engine) = engine::open(model, config)
+            && Profile::load(file, &*engine, config).is_err()
+        {
+            let points = profiler::quick(&*engine, PROFILE_BUDGET).map_err(|e| e.to_string())?;
+            Profile::new(file, &*engine, config, points)
+                .and_then(|profile| profile.save(file))
+                .map_err(|e| e.to_string())?;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
 }
 
 /// Each model gets the same share of the device's time.
 fn rates(snapshot: &Snapshot, lanes: u32, factor: f64) -> Vec<ModelRate> {
-    let ready: Vec<_> =
-        snapshot.models.iter().filter(|m| m.state == ModelState::Ready).collect();
+    let ready: Vec<_> = snapshot.models.iter().filter(|m| m.state == ModelState::Ready).collect();
     let share = factor * UTILISATION * f64::from(lanes) / ready.len().max(1) as f64;
     let rate = |one_us: u64| share / (one_us.max(1) as f64 / 1e6);
     ready

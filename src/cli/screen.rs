@@ -2,8 +2,8 @@
 //! second.
 
 use crate::config::Config;
-use crate::runtime::Appliance;
-use crate::telemetry::log::{self, LogBuffer, LogTarget};
+use crate::runtime::{Appliance, unix_ms};
+use crate::telemetry::log::{self, LogBuffer};
 use crate::telemetry::snapshot::{ModelState, Snapshot};
 use crate::tui;
 use std::io::{IsTerminal, stdout};
@@ -31,8 +31,7 @@ impl ScreenArgs {
     /// # Errors
     /// When the log file can't be written.
     pub fn init_log(&self) -> Result<LogBuffer, String> {
-        let target = if self.has_ui() { self.log.beside_ui() } else { self.log.plain() };
-        log::init(target)
+        log::init(&self.log.target(self.has_ui()), unix_ms).map_err(|e| e.to_string())
     }
 
     /// Shows the appliance until it is asked to stop or `until` has come.

@@ -51,6 +51,22 @@ impl Config {
         let (config, report) = check(path);
         config.ok_or(ConfigErrors(report))
     }
+
+    /// The configuration this program was built with: the six reference networks.
+    ///
+    /// # Errors
+    /// Never in a released program; a test loads it.
+    pub fn built_in() -> Result<Config, ConfigErrors> {
+        let (config, report) = check_text("config.ron", include_str!("../../config.ron").into());
+        config.ok_or(ConfigErrors(report))
+    }
+
+    /// Batches that the device runs side by side without slowing each other: its cores over the
+    /// threads of an instance.
+    pub fn lanes(&self) -> u32 {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        (cores / self.threads_per_instance.max(1)).max(1)
+    }
 }
 
 /// The Unix socket and what one client may take of it.

@@ -198,9 +198,6 @@ impl Reactor {
         let max_batch = settings.max_batch.min(loaded.engine.spec().max_batch.0);
         let max_batch = BatchSize(max_batch);
         let max_instances = InstanceCount(settings.max_instances as u16);
-        if let Some(remark) = loaded.remark {
-            self.status.event(Level::Warn, Some(&settings.name), remark);
-        }
         self.status.ready(model, &*loaded.engine, max_batch, loaded.slo, loaded.took);
         self.pipeline.set_slo(model, loaded.slo);
         self.fleet.install(model, loaded.engine);

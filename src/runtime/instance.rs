@@ -90,7 +90,6 @@ impl Instance {
     pub(super) fn has_report(&self) -> bool {
         !self.reports.is_empty()
     }
-
 }
 
 impl Drop for Instance {

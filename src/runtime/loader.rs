@@ -1,15 +1,22 @@
 //! Loads engines off the reactor thread, as many at a time as there are cores.
 
-use crate::config::{Config, EngineConfig, ModelConfig, Slo};
+use crate::config::{Config, ModelConfig, Slo, auto_slo_us};
 use crate::doorbell::Doorbell;
 use crate::engine::Engine;
-use crate::profiler::{self, Profile};
+use crate::profiler::{self, Point};
 use crate::scheduler::Predictor;
-use crate::units::{BatchSize, ModelId, Nanos};
+use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A model without a profile is measured this long while it is loaded, at least one run of one
+/// item after the warm-up: enough for an SLO and a first prediction.
+const UNPROFILED_BUDGET: Duration = Duration::from_millis(50);
+
+/// The SLO of a model that could not be measured at all.
+const UNKNOWN_SLO: Nanos = Nanos::from_millis(1_000);
 
 /// A loaded model, ready to get instances.
 pub(super) struct Loaded {
@@ -17,8 +24,6 @@ pub(super) struct Loaded {
     pub(super) predictor: Predictor,
     pub(super) slo: Nanos,
     pub(super) took: Nanos,
-    /// Something to tell the operator, such as a profile that could not be used.
-    pub(super) remark: Option<String>,
 }
 
 /// The end of one loading.
@@ -62,44 +67,19 @@ pub(super) fn load(
 fn load_one(model: &ModelConfig, config: &Config) -> Result<Loaded, String> {
     let start = Instant::now();
     let engine = crate::engine::open(model, config).map_err(|e| e.to_string())?;
-    let (profile, remark) = match Profile::for_model(model, engine.platform()) {
-        Ok(profile) => (profile, None),
-        Err(reason) => (None, Some(reason)),
-    };
-    let points: Vec<(BatchSize, Nanos)> = match (&profile, &model.engine) {
-        // Its table is its profile, and its scripted faults count runs.
-        (_, EngineConfig::Synthetic(synthetic)) => {
-            let point = |&(batch, micros)| (BatchSize(batch), Nanos::from_micros(micros));
-            synthetic.latency_us.iter().map(point).collect()
-        }
-        (Some(profile), _) => profile.alone(),
-        (None, _) => measure_one_item(&*engine)?,
-    };
+    let points = profiler::points(model, config, &*engine, UNPROFILED_BUDGET);
+    let points = points.map_err(|e| e.to_string())?;
+    let alone = points.iter().filter(|point| point.instances == InstanceCount::ONE);
+    let time = |point: &Point| Nanos((point.latency_us_p50 * 1e3) as u64);
+    let points: Vec<_> = alone.map(|point| (point.batch, time(point))).collect();
+    let points_us: Vec<_> = points.iter().map(|&(b, time)| (b.0, time.as_micros())).collect();
     let predictor = Predictor::new(&points);
     let slo = match model.slo {
         Slo::Ms(millis) => Nanos::from_millis(millis),
         Slo::Us(micros) => Nanos::from_micros(micros),
-        Slo::Auto => automatic_slo(&predictor),
+        Slo::Auto => {
+            auto_slo_us(&points_us, config.models.len()).map_or(UNKNOWN_SLO, Nanos::from_micros)
+        }
     };
-    Ok(Loaded { engine, predictor, slo, took: start.elapsed().into(), remark })
-}
-
-/// `slo: Auto`: five times what one item takes alone, at least 50 ms, in steps of 5 ms. Enough to
-/// form a batch, to wait for one that runs, and for neighbours that slow it down.
-pub fn automatic_slo(predictor: &Predictor) -> Nanos {
-    let one = predictor.predict(BatchSize::ONE).unwrap_or(Nanos::from_millis(100));
-    let step = Nanos::from_millis(5).0;
-    Nanos((one.0 * 5).div_ceil(step) * step).max(Nanos::from_millis(50))
-}
-
-/// Without a profile: the second run of one item, the first being the warm-up.
-fn measure_one_item(engine: &dyn Engine) -> Result<Vec<(BatchSize, Nanos)>, String> {
-    let mut context = engine.create_context().map_err(|e| e.to_string())?;
-    let mut result = Ok(Nanos::ZERO);
-    context.enter(Box::new(|context| {
-        result = profiler::run_once(context, engine.spec(), BatchSize::ONE)
-            .and_then(|_| profiler::run_once(context, engine.spec(), BatchSize::ONE))
-            .map_err(|e| e.to_string());
-    }));
-    Ok(vec![(BatchSize::ONE, result?)])
+    Ok(Loaded { engine, predictor, slo, took: start.elapsed().into() })
 }

@@ -12,8 +12,6 @@ mod loader;
 mod reactor;
 mod status;
 
-pub use loader::automatic_slo;
-
 use crate::config::{Admission, Config};
 use crate::pipeline::{ModelSettings, Pipeline, Settings};
 use crate::scheduler;
@@ -29,7 +27,7 @@ use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Requests that may be in the appliance at once, over all connections and models.
 const MAX_OUTSTANDING: usize = 8192;
@@ -160,19 +158,23 @@ impl Appliance {
     }
 }
 
+/// Milliseconds since 1970, for showing the time of day.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
 fn join<T>(thread: JoinHandle<T>, name: &str) -> Result<T, String> {
     thread.join().map_err(|_| format!("the {name} thread panicked; the log says where"))
 }
 
 fn pipeline(config: &Config) -> Pipeline {
     let scheduler = &config.scheduler;
-    let cores = thread::available_parallelism().map_or(1, |n| n.get() as u32);
     let settings = Settings {
         slot: Nanos::from_millis(scheduler.slot_ms),
         feasible_only: scheduler.admission == Admission::Feasible,
         hang_factor: scheduler.hang_factor,
         hang_floor: Nanos::from_millis(scheduler.hang_floor_ms),
-        lanes: (cores / config.threads_per_instance.max(1)).max(1),
+        lanes: config.lanes(),
     };
     let models: Vec<ModelSettings> = config
         .models

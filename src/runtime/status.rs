@@ -18,7 +18,6 @@ use arc_swap::ArcSwap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) struct Status {
     catalog: Catalog,
@@ -141,12 +140,11 @@ impl Status {
             Level::Info => tracing::info!("{about}: {text}"),
             Level::Debug => tracing::debug!("{about}: {text}"),
         }
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.events.len() == MAX_EVENTS {
             self.events.pop_front();
         }
         self.events.push_back(Event {
-            unix_ms: since_1970.as_millis() as u64,
+            unix_ms: super::unix_ms(),
             level,
             model: model.map(str::to_owned),
             text,
