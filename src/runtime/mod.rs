@@ -193,15 +193,15 @@ fn spawn_ingress(
     gateway: &Arc<Gateway>,
     stop: &Arc<Stop>,
 ) -> Result<JoinHandle<Result<(), String>>, String> {
-    let listener = server::Listener::bind(&config.socket).map_err(|e| e.to_string())?;
-    let (socket, gateway, stop) = (config.socket.clone(), gateway.clone(), stop.clone());
+    let listener = server::Listener::bind(config.socket.clone()).map_err(|e| e.to_string())?;
+    let (gateway, stop) = (gateway.clone(), stop.clone());
     let serve = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| format!("cannot start the ingress: {e}"))?;
         runtime.block_on(async move {
             let delivery = tokio::spawn(gateway.clone().run());
             let shutdown = wait_for_stop(stop.clone());
-            let served = server::serve(listener, socket, gateway, shutdown).await;
+            let served = listener.serve(gateway, shutdown).await;
             stop.request();
             delivery.abort();
             served.map_err(|e| e.to_string())
