@@ -233,6 +233,8 @@ fn all_problems_are_told_at_once() {
         (name: "c", engine: Synthetic(()), max_batch: 4, policy: Fixed(batch: 8, instances: 9)),
         (name: "c", engine: Synthetic(()), max_bach: 1 /* , */ , queue_bound: 0),
         (name: "e"),
+        (nam: "f", load: 3),
+        (name: "g h"),
     ],
 )"#;
     insta::assert_snapshot!(told(source));

@@ -1,6 +1,6 @@
 //! What only several values together, or the machine, can tell to be wrong.
 
-use super::explain::nearest;
+use super::explain::{missing, nearest};
 use super::outline::Entry;
 use super::reader::Reader;
 use super::report::Problem;
@@ -19,6 +19,7 @@ pub(super) fn check(config: &Config, reader: &Reader<'_>) -> Vec<Problem> {
         let problem = Problem::error(list.value_span.clone(), "the list of models is empty");
         problems.push(problem.label("expected at least one model"));
     }
+    missing_fields(reader, &mut problems);
     let models: Vec<(&ModelConfig, &Entry)> = config.models.iter().zip(reader.models()).collect();
     duplicate_names(&models, reader, &mut problems);
     for (model, entry) in &models {
@@ -26,6 +27,15 @@ pub(super) fn check(config: &Config, reader: &Reader<'_>) -> Vec<Problem> {
         engine_file(model, entry, &mut problems);
     }
     problems
+}
+
+/// `serde` names the first missing field of a model only, and none after a wrong one.
+fn missing_fields(reader: &Reader<'_>, problems: &mut Vec<Problem>) {
+    let models = reader.root.field("models").map_or(&[][..], |models| &models.children);
+    for model in models.iter().filter(|model| model.children.iter().any(|c| !c.key.is_empty())) {
+        let fields = ["name", "engine"].into_iter().filter(|field| model.field(field).is_none());
+        problems.extend(fields.map(|field| missing(reader.source, field, model)));
+    }
 }
 
 /// The number of a group, by its name in `/etc/group` or as a number itself.

@@ -51,10 +51,7 @@ pub fn problem(source: &str, field: &str, entry: &Entry, at: usize, error: &Erro
             return Problem::error(entry.key_span.clone(), format!("`{field}` is given twice"))
                 .label("remove one of the two");
         }
-        Error::MissingStructField { field, .. } => {
-            Problem::error(first_token(source, value), format!("`{field}` is missing"))
-                .label(format!("`{field}` must be given in here"))
-        }
+        Error::MissingStructField { field, .. } => return missing(source, field, entry),
         Error::Message(text) => Problem::error(value, text.clone()),
         Error::InvalidValueForType { expected, .. } => {
             Problem::error(value, not_allowed).label(format!("expected {expected}"))
@@ -67,12 +64,22 @@ pub fn problem(source: &str, field: &str, entry: &Entry, at: usize, error: &Erro
         }
         _ => Problem::error(value, not_allowed).label(expected(error)),
     };
-    let field = match error {
-        Error::MissingStructField { field, .. } => field,
+    match error {
         // These say themselves what is allowed.
-        Error::Message(_) => return problem,
-        _ => field,
-    };
+        Error::Message(_) => problem,
+        _ => with_form(problem, field),
+    }
+}
+
+/// The field `field` is not in `entry`, but must be.
+pub fn missing(source: &str, field: &str, entry: &Entry) -> Problem {
+    let at = first_token(source, entry.value_span.clone());
+    let problem = Problem::error(at, format!("`{field}` is missing"));
+    with_form(problem.label(format!("`{field}` must be given in here")), field)
+}
+
+/// Adds how the field is written, where that is not plain.
+fn with_form(problem: Problem, field: &str) -> Problem {
     match FORMS.iter().find(|(key, _)| *key == field) {
         Some((_, form)) => problem.help(format!("write {form}")),
         None => problem,

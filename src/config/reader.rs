@@ -62,6 +62,12 @@ pub fn check_text(file: &str, source: String) -> (Option<Config>, Report) {
     if let Some(config) = &config {
         problems.extend(cross::check(config, &reader));
     }
+    let mut seen = Vec::new();
+    problems.retain(|problem| {
+        let new = !seen.contains(problem);
+        seen.push(problem.clone());
+        new
+    });
     problems.sort_by_key(|problem| problem.at.as_ref().map_or(0, |at| at.start));
     report.problems = problems;
     let config = config.filter(|_| report.count(Severity::Error) == 0);

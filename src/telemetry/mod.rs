@@ -2,6 +2,9 @@
 
 pub mod command;
 pub mod recorder;
+pub mod device;
+pub mod log;
+pub mod prometheus;
 pub mod snapshot;
 
 pub use command::{Command, CommandError};

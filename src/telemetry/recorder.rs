@@ -32,6 +32,7 @@ pub struct Recorder {
     /// Scratch for merging the slices.
     merged: AnswerSlice,
     decisions: VecDeque<DecisionLine>,
+    decisions_total: u64,
     caps: Option<(Caps, &'static str)>,
 }
 
@@ -67,6 +68,7 @@ impl Default for Recorder {
             slices: Ring::new(SLICE_WIDTH),
             merged: AnswerSlice::default(),
             decisions: VecDeque::new(),
+            decisions_total: 0,
             caps: None,
         }
     }
@@ -146,6 +148,7 @@ impl Recorder {
             return;
         }
         self.caps = Some((caps, policy));
+        self.decisions_total += 1;
         if self.decisions.len() == MAX_DECISIONS {
             self.decisions.pop_front();
         }
@@ -185,6 +188,7 @@ impl Recorder {
         snapshot.slo_hit_rate = cohort.slo_hit_rate();
         snapshot.utility = cohort.utility(window);
         snapshot.counters = self.counters;
+        snapshot.decisions_total = self.decisions_total;
         snapshot.decisions = self.decisions.iter().cloned().collect();
 
         self.merged.reset();

@@ -146,6 +146,8 @@ pub struct ModelSnapshot {
     pub counters: Counters,
     /// Newest last.
     pub decisions: Vec<DecisionLine>,
+    /// Since the start.
+    pub decisions_total: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
