@@ -7,6 +7,7 @@ mod load;
 mod models;
 mod profile;
 mod serve;
+mod socket;
 mod top;
 
 use std::process::ExitCode;
