@@ -12,10 +12,12 @@
 //! the live runtime drives it from real sockets and engines, tests drive it with virtual time.
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod doorbell;
 pub mod engine;
 pub mod models;
+pub mod load;
 pub mod pipeline;
 pub mod profiler;
 pub mod runtime;
@@ -23,3 +25,4 @@ pub mod scheduler;
 pub mod server;
 pub mod telemetry;
 pub mod units;
+pub mod workload;

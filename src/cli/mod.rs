@@ -8,6 +8,7 @@ mod models;
 mod profile;
 mod screen;
 mod serve;
+mod socket;
 mod top;
 
 use std::process::ExitCode;
