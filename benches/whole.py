@@ -15,7 +15,9 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="abcdef", help="sections, such as a,b")
     parser.add_argument("--rounds", type=int, default=3, help="alternations of what is compared")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the measured time; 1 to publish")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of the measured time; 1 to publish"
+    )
     parser.add_argument("--profile", default="release", help="`dev` while developing")
     parser.add_argument("--json", type=pathlib.Path, default=tools.WORK / "whole.json")
     chosen = parser.parse_args()
@@ -41,8 +43,10 @@ def print_table(rows) -> None:
     for row in rows:
         sign = {">=": "≥", "<=": "≤"}[row.sense]
         verdict = "pass" if row.passed else "MISS"
-        print(f"{row.section:2} {row.figure:9.3f} {row.unit:2} {sign} {row.target:5} {row.unit:2}"
-              f"  {verdict}  {row.name}")
+        print(
+            f"{row.section:2} {row.figure:9.3f} {row.unit:2} {sign} {row.target:5} {row.unit:2}"
+            f"  {verdict}  {row.name}"
+        )
 
 
 def main() -> int:
@@ -55,8 +59,10 @@ def main() -> int:
     bench = sections.Bench(tools.build(chosen.profile), chosen.rounds, chosen.scale)
     about = machine()
     if about["load_average_at_start"] > 0.5:
-        print(f"note: something else runs here (load {about['load_average_at_start']})",
-              file=sys.stderr)
+        print(
+            f"note: something else runs here (load {about['load_average_at_start']})",
+            file=sys.stderr,
+        )
     rows, failures = [], []
     for name in chosen.only:
         section = sections.SECTIONS[name]
@@ -64,8 +70,10 @@ def main() -> int:
         try:
             for row in section(bench):
                 rows.append(row)
-                print(f"   {row.name}: {row.figure:.3f} {row.unit} {json.dumps(row.detail)}",
-                      flush=True)
+                print(
+                    f"   {row.name}: {row.figure:.3f} {row.unit} {json.dumps(row.detail)}",
+                    flush=True,
+                )
         except Exception as error:  # the other sections are still worth their figures
             failures.append(f"{name}: {error}")
             print(f"   not measured: {error}", file=sys.stderr)

@@ -105,6 +105,8 @@ class Server:
         """`resident` and `peak`, of the server process."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-        kib = {key: int(lines[name].split()[0]) for key, name in
-               [("resident", "VmRSS"), ("peak", "VmHWM")]}
+        kib = {
+            key: int(lines[name].split()[0])
+            for key, name in [("resident", "VmRSS"), ("peak", "VmHWM")]
+        }
         return {key: 1024 * value for key, value in kib.items()}

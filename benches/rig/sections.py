@@ -57,8 +57,11 @@ def against_triton(bench: Bench, measure) -> dict:
     for number in range(bench.rounds):
         order = ["bcedge", "triton"] if number % 2 else ["triton", "bcedge"]
         for name in order:
-            start = servers.triton if name == "triton" else (
-                lambda: servers.bcedge(bench.binaries, f"[{servers.DOUBLE}]"))
+            start = (
+                servers.triton
+                if name == "triton"
+                else (lambda: servers.bcedge(bench.binaries, f"[{servers.DOUBLE}]"))
+            )
             with start() as server:
                 servers.check_double(server)
                 results[name].append(measure(server))
@@ -83,7 +86,8 @@ def a(bench: Bench):
         def with_cost(server):
             cpu_s, answered = server.cpu_s(), servers.answered(server, "double")
             figures = clients.perf_analyzer(
-                server.socket, concurrency, window_ms=round(bench.seconds(2500)))
+                server.socket, concurrency, window_ms=round(bench.seconds(2500))
+            )
             cpu_s, answered = server.cpu_s() - cpu_s, servers.answered(server, "double") - answered
             return {**figures, "cpu_us_per_request": 1e6 * cpu_s / answered}
 
@@ -91,13 +95,30 @@ def a(bench: Bench):
 
     one = against_triton(bench, measure(1))
     sixteen = against_triton(bench, measure(16))
-    yield Row("a", "server CPU per request against Triton's, concurrency 16",
-              median_ratio(*column(sixteen, "cpu_us_per_request")), "<=", 0.25,
-              detail=medians(sixteen))
-    yield Row("a", "p50 against Triton's, concurrency 1",
-              median_ratio(*column(one, "latency_us_p50")), "<=", 0.5, detail=medians(one))
-    yield Row("a", "throughput against Triton's, concurrency 16",
-              median_ratio(*column(sixteen, "requests_per_s")), ">=", 1.8, detail=medians(sixteen))
+    yield Row(
+        "a",
+        "server CPU per request against Triton's, concurrency 16",
+        median_ratio(*column(sixteen, "cpu_us_per_request")),
+        "<=",
+        0.25,
+        detail=medians(sixteen),
+    )
+    yield Row(
+        "a",
+        "p50 against Triton's, concurrency 1",
+        median_ratio(*column(one, "latency_us_p50")),
+        "<=",
+        0.5,
+        detail=medians(one),
+    )
+    yield Row(
+        "a",
+        "throughput against Triton's, concurrency 16",
+        median_ratio(*column(sixteen, "requests_per_s")),
+        ">=",
+        1.8,
+        detail=medians(sixteen),
+    )
 
 
 def b(bench: Bench):
@@ -105,21 +126,38 @@ def b(bench: Bench):
 
     def measure(server):
         total = clients.bcedge_load(
-            bench.binaries, server.socket, bench.seconds(6), "--model", "double",
-            "--concurrency", "16")
-        return {"requests_per_s": total["throughput_per_s"],
-                "latency_us_p50": total["latency_us"]["p50"]}
+            bench.binaries,
+            server.socket,
+            bench.seconds(6),
+            "--model",
+            "double",
+            "--concurrency",
+            "16",
+        )
+        return {
+            "requests_per_s": total["throughput_per_s"],
+            "latency_us_p50": total["latency_us"]["p50"],
+        }
 
     results = against_triton(bench, measure)
-    yield Row("b", "throughput against Triton's, `bcedge load` at concurrency 16",
-              median_ratio(*column(results, "requests_per_s")), ">=", 2.5, detail=medians(results))
+    yield Row(
+        "b",
+        "throughput against Triton's, `bcedge load` at concurrency 16",
+        median_ratio(*column(results, "requests_per_s")),
+        ">=",
+        2.5,
+        detail=medians(results),
+    )
 
 
 def reference_models(bench: Bench) -> pathlib.Path:
     """The folder of the six reference networks."""
     folder = tools.WORK / "engines"
-    subprocess.run([bench.binaries / "bcedge", "models", "--out", folder], check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [bench.binaries / "bcedge", "models", "--out", folder],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return folder
 
 
@@ -130,46 +168,80 @@ def c(bench: Bench):
     for threads in [1, 2]:
         options = f"threads_per_instance: {threads}, device: Rten,"
         # Twice a batch is outstanding, so that the next one waits when one is done.
-        models = (f'[(name: "resnet18", engine: Onnx("{model}"), slo: Ms(60000), '
-                  f"max_batch: {batch}, max_instances: 1, "
-                  f"policy: Some(Fixed(batch: {batch}, instances: 1)))]")
+        models = (
+            f'[(name: "resnet18", engine: Onnx("{model}"), slo: Ms(60000), '
+            f"max_batch: {batch}, max_instances: 1, "
+            f"policy: Some(Fixed(batch: {batch}, instances: 1)))]"
+        )
         through, bare = [], []
         for _ in range(bench.rounds):
             bare.append(bare_loop(bench, model, batch, threads, seconds))
             with servers.bcedge(bench.binaries, models, options) as server:
                 total = clients.bcedge_load(
-                    bench.binaries, server.socket, seconds, "--model", "resnet18",
-                    "--concurrency", str(3 * batch))
+                    bench.binaries,
+                    server.socket,
+                    seconds,
+                    "--model",
+                    "resnet18",
+                    "--concurrency",
+                    str(3 * batch),
+                )
                 through.append(total["throughput_per_s"])
-        yield Row("c", f"ResNet-18 through the socket against a bare loop, batch {batch}, "
-                       f"{threads} thread{'s'[: threads - 1]}",
-                  median_ratio(through, bare), ">=", 0.97,
-                  detail={"items_per_s": statistics.median(through),
-                          "bare_items_per_s": statistics.median(bare)})
+        yield Row(
+            "c",
+            f"ResNet-18 through the socket against a bare loop, batch {batch}, "
+            f"{threads} thread{'s'[: threads - 1]}",
+            median_ratio(through, bare),
+            ">=",
+            0.97,
+            detail={
+                "items_per_s": statistics.median(through),
+                "bare_items_per_s": statistics.median(bare),
+            },
+        )
 
 
 def bare_loop(bench: Bench, model, batch, threads, seconds) -> float:
     command = [bench.binaries / "examples/bare_loop", model, batch, threads, seconds]
-    said = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE,
-                          text=True, timeout=clients.LIMIT_S).stdout
+    said = subprocess.run(
+        [str(word) for word in command],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=clients.LIMIT_S,
+    ).stdout
     return json.loads(said)["items_per_s"]
 
 
 def d(bench: Bench):
     """Shared memory against inline tensors, images of 602 KB, an engine that costs nothing."""
-    models = (f'[(name: "image", engine: Synthetic((latency_us: [(1, 0)], '
-              f"elements: {IMAGE_ELEMENTS})), slo: Ms(10000), max_batch: 4)]")
+    models = (
+        f'[(name: "image", engine: Synthetic((latency_us: [(1, 0)], '
+        f"elements: {IMAGE_ELEMENTS})), slo: Ms(10000), max_batch: 4)]"
+    )
     rates = {"shared": [], "inline": []}
     with servers.bcedge(bench.binaries, models) as server:
         for _ in range(bench.rounds):
             for name, arguments in [("inline", []), ("shared", ["--shm"])]:
                 total = clients.bcedge_load(
-                    bench.binaries, server.socket, bench.seconds(5), "--model", "image",
-                    "--concurrency", "8", *arguments)
+                    bench.binaries,
+                    server.socket,
+                    bench.seconds(5),
+                    "--model",
+                    "image",
+                    "--concurrency",
+                    "8",
+                    *arguments,
+                )
                 rates[name].append(total["throughput_per_s"])
-    yield Row("d", "shared memory against inline tensors, 602 KB inputs",
-              median_ratio(rates["shared"], rates["inline"]), ">=", 1.5,
-              detail={f"{name}_per_s": statistics.median(rate) for name, rate in rates.items()})
+    yield Row(
+        "d",
+        "shared memory against inline tensors, 602 KB inputs",
+        median_ratio(rates["shared"], rates["inline"]),
+        ">=",
+        1.5,
+        detail={f"{name}_per_s": statistics.median(rate) for name, rate in rates.items()},
+    )
 
 
 # Names and bytes of one item's inputs.
@@ -190,7 +262,9 @@ def e(bench: Bench):
     files = {name: folder / name / "model.onnx" for name in NETWORKS}
     models = ", ".join(
         f'(name: "{name}", engine: Onnx("{file}"), max_batch: {MAX_BATCH}, '
-        f"max_instances: {MAX_INSTANCES})" for name, file in files.items())
+        f"max_instances: {MAX_INSTANCES})"
+        for name, file in files.items()
+    )
     weights = sum(file.stat().st_size for file in files.values())
     staging = MAX_BATCH * MAX_INSTANCES * sum(NETWORKS.values())
     for file in files.values():
@@ -201,20 +275,36 @@ def e(bench: Bench):
             starts.append(server.ready_after_s)
             time.sleep(bench.seconds(2))
             resident.append(server.memory_bytes()["resident"])
-    yield Row("e", "start to ready, six networks", statistics.median(starts), "<=", 1.5, "s",
-              detail={"all_s": [round(s, 3) for s in starts]})
+    yield Row(
+        "e",
+        "start to ready, six networks",
+        statistics.median(starts),
+        "<=",
+        1.5,
+        "s",
+        detail={"all_s": [round(s, 3) for s in starts]},
+    )
     memory = statistics.median(resident)
-    yield Row("e", "resident memory less staging buffers, against weights",
-              (memory - staging) / weights, "<=", 1.2,
-              detail={"resident_mib": memory / 2**20, "weights_mib": weights / 2**20,
-                      "staging_mib": staging / 2**20})
+    yield Row(
+        "e",
+        "resident memory less staging buffers, against weights",
+        (memory - staging) / weights,
+        "<=",
+        1.2,
+        detail={
+            "resident_mib": memory / 2**20,
+            "weights_mib": weights / 2**20,
+            "staging_mib": staging / 2**20,
+        },
+    )
 
 
 def f(bench: Bench):
     """What the terminal UI costs: CPU time with it less CPU time without, under a light load."""
     models = ", ".join(
         f'(name: "model{i}", engine: Synthetic((latency_us: [(1, 1000)])), slo: Ms(100))'
-        for i in range(6))
+        for i in range(6)
+    )
     load = [word for i in range(6) for word in ("--model", f"model{i}=10")]
     seconds = bench.seconds(15)
     share = {"with": [], "without": []}
@@ -229,9 +319,17 @@ def f(bench: Bench):
     if screen == 0:
         raise RuntimeError("nothing was drawn on the terminal")
     cost = statistics.median(w - wo for w, wo in zip(share["with"], share["without"]))
-    yield Row("f", "terminal UI, of one core", 100 * cost, "<=", 1.0, "%",
-              detail={f"{name}_percent": 100 * statistics.median(values)
-                      for name, values in share.items()})
+    yield Row(
+        "f",
+        "terminal UI, of one core",
+        100 * cost,
+        "<=",
+        1.0,
+        "%",
+        detail={
+            f"{name}_percent": 100 * statistics.median(values) for name, values in share.items()
+        },
+    )
 
 
 SECTIONS = {name: globals()[name] for name in "abcdef"}

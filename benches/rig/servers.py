@@ -33,7 +33,9 @@ def http_status(path: pathlib.Path, target: str) -> int:
         connection.settimeout(5)
         try:
             connection.connect(str(path))
-            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n".encode())
+            connection.sendall(
+                f"GET {target} HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n".encode()
+            )
             words = connection.makefile("rb").readline().split()
         except OSError:
             return 0
@@ -45,7 +47,9 @@ def bcedge(binaries: pathlib.Path, models: str, options: str = "", terminal=None
     """Yields the running appliance, with `socket` set. `options` are more fields of config.ron."""
     with scratch() as folder:
         path = folder / "b.sock"
-        (folder / "config.ron").write_text(f'(socket: (path: "{path}"), {options} models: {models})')
+        (folder / "config.ron").write_text(
+            f'(socket: (path: "{path}"), {options} models: {models})'
+        )
         command = [binaries / "bcedge", "serve", "--config", folder / "config.ron"]
         command += [] if terminal else ["--headless"]
         ready = lambda: http_status(path, "/v2/health/ready") == 200  # noqa: E731
@@ -124,7 +128,9 @@ def check_double(server) -> None:
     tensor = grpcclient.InferInput("INPUT0", data.shape, "FP32")
     tensor.set_data_from_numpy(data)
     with grpcclient.InferenceServerClient(f"unix://{server.socket}") as client:
-        np.testing.assert_array_equal(client.infer("double", [tensor]).as_numpy("OUTPUT0"), 2 * data)
+        np.testing.assert_array_equal(
+            client.infer("double", [tensor]).as_numpy("OUTPUT0"), 2 * data
+        )
 
 
 def answered(server, model: str) -> int:

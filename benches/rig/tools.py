@@ -70,8 +70,10 @@ def libpython_folder() -> str:
     for folder in filter(None, candidates):
         if name.endswith(".so.1.0") and pathlib.Path(folder, name).exists():
             return folder
-    sys.exit(f"Triton's Python backend needs the shared library of Python ({name}): on Debian "
-             f"`apt install libpython3.{sys.version_info.minor}`")
+    sys.exit(
+        f"Triton's Python backend needs the shared library of Python ({name}): on Debian "
+        f"`apt install libpython3.{sys.version_info.minor}`"
+    )
 
 
 def build(profile: str) -> pathlib.Path:

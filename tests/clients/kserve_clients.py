@@ -1,4 +1,4 @@
-"""kserve's gRPC client and its REST client over the socket. `python kserve_clients.py ADDRESS SOCKET`"""
+"""kserve's gRPC client and its REST client. `python kserve_clients.py ADDRESS SOCKET`"""
 
 import sys
 
@@ -51,7 +51,10 @@ async def grpc_errors():
         for wrong, status in [
             (request(model="nobody"), grpc.StatusCode.NOT_FOUND),
             (request(data=DATA[:, :4]), grpc.StatusCode.INVALID_ARGUMENT),
-            (request(model="slow", data=DATA[:1], parameters={"slo_us": 1}), grpc.StatusCode.DEADLINE_EXCEEDED),
+            (
+                request(model="slow", data=DATA[:1], parameters={"slo_us": 1}),
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+            ),
         ]:
             try:
                 await client.infer(wrong)

@@ -71,8 +71,14 @@ def server_metadata_names_the_extensions():
 @check
 def model_metadata_and_configuration_agree():
     metadata = CLIENT.get_model_metadata("double")
-    expect([(t.name, t.datatype, list(t.shape)) for t in metadata.inputs], [("INPUT0", "FP32", [-1, 16])])
-    expect([(t.name, t.datatype, list(t.shape)) for t in metadata.outputs], [("OUTPUT0", "FP32", [-1, 16])])
+    expect(
+        [(t.name, t.datatype, list(t.shape)) for t in metadata.inputs],
+        [("INPUT0", "FP32", [-1, 16])],
+    )
+    expect(
+        [(t.name, t.datatype, list(t.shape)) for t in metadata.outputs],
+        [("OUTPUT0", "FP32", [-1, 16])],
+    )
     config = CLIENT.get_model_config("double").config
     expect((config.name, config.max_batch_size), ("double", 8))
     expect([(t.name, list(t.dims)) for t in config.input], [("INPUT0", [16])])
@@ -140,7 +146,9 @@ def statistics_grow_with_every_request():
 @check
 def refuses_what_does_not_fit_the_model():
     refused("NOT_FOUND", "nobody", CLIENT.infer, "nobody", inputs())
-    refused("INVALID_ARGUMENT", "INPUT0", CLIENT.infer, "double", inputs(np.zeros((1, 17), np.float32)))
+    refused(
+        "INVALID_ARGUMENT", "INPUT0", CLIENT.infer, "double", inputs(np.zeros((1, 17), np.float32))
+    )
     refused("INVALID_ARGUMENT", "8", CLIENT.infer, "double", inputs(np.zeros((9, 16), np.float32)))
     refused("INVALID_ARGUMENT", "INPUT7", CLIENT.infer, "double", inputs(name="INPUT7"))
     integers = grpcclient.InferInput("INPUT0", [1, 16], "INT64")
