@@ -1,6 +1,10 @@
 //! What the test binaries share. Each includes the whole of it and uses a part.
 #![allow(dead_code, unused_imports)]
 
+mod appliance;
+mod perf_analyzer;
 mod python;
 
+pub use appliance::Appliance;
+pub use perf_analyzer::{PerfReport, perf_analyzer};
 pub use python::{build_once, python_env, python_script, run_with_deadline};
