@@ -80,7 +80,7 @@ pub fn run(args: Args) -> Result<(), String> {
     shown?;
     println!("{}", report.table());
     match &args.json {
-        Some(path) => write_json(&report, path),
+        Some(path) => super::load::write_json(&report, path),
         None => Ok(()),
     }
 }
@@ -156,8 +156,4 @@ fn start_load(
         .name("load".into())
         .spawn(move || load::run(&plan, &stop, |_| {}))
         .map_err(|e| format!("cannot start the load generator: {e}"))
-}
-
-fn write_json(report: &LoadReport, path: &Path) -> Result<(), String> {
-    load::write_json(report, path)
 }

@@ -103,12 +103,20 @@ fn deliver(report: &LoadReport, json: Option<&Path>) -> Result<(), String> {
         println!("\n{}\n\n{}", report.title(), report.table());
     }
     let Some(path) = json else { return Ok(()) };
-    let text = serde_json::to_string_pretty(report).map_err(|e| e.to_string())?;
     if to_stdout {
-        println!("{text}");
+        println!("{}", report.json()?);
         return Ok(());
     }
-    std::fs::write(path, text + "\n").map_err(|e| format!("can't write {}: {e}", path.display()))
+    write_json(report, path)
+}
+
+/// Writes the report's JSON into a file.
+///
+/// # Errors
+/// A text for the operator that names the file.
+pub(super) fn write_json(report: &LoadReport, path: &Path) -> Result<(), String> {
+    std::fs::write(path, report.json()? + "\n")
+        .map_err(|e| format!("can't write {}: {e}", path.display()))
 }
 
 /// Whether the run is a success for the exit status.

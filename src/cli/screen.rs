@@ -8,6 +8,8 @@ use crate::telemetry::snapshot::{ModelState, Snapshot};
 use crate::tui;
 use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How the appliance shows itself; flattened into `serve` and `demo`.
@@ -42,10 +44,7 @@ impl ScreenArgs {
         let over =
             || appliance.stop_requested() || until.is_some_and(|until| Instant::now() >= until);
         if self.has_ui() {
-            let gateway = appliance.gateway();
-            let send = |command| drop(gateway.send_command(command));
-            return tui::run(|| gateway.snapshot(), send, over)
-                .map_err(|e| format!("the terminal UI failed: {e}"));
+            return show_ui(appliance, over);
         }
         let mut next = Instant::now() + Duration::from_secs(1);
         while !over() {
@@ -53,10 +52,33 @@ impl ScreenArgs {
                 next += Duration::from_secs(1);
                 println!("{}", summary_line(&appliance.gateway().snapshot()));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
+}
+
+fn show_ui(appliance: &Appliance, over: impl Fn() -> bool + Sync) -> Result<(), String> {
+    let gateway = appliance.gateway();
+    let stop = AtomicBool::new(false);
+    let options = tui::Options {
+        theme: tui::theme::Theme::from_env(|name| std::env::var(name).ok()),
+        // It would stop the serving too.
+        can_suspend: false,
+    };
+    thread::scope(|scope| {
+        let watch = || {
+            while !stop.load(Ordering::Relaxed) {
+                stop.store(over(), Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(20));
+            }
+        };
+        scope.spawn(watch);
+        let source = || Ok(gateway.snapshot());
+        let shown = tui::run(source, |command| gateway.send_command(command), &stop, options);
+        stop.store(true, Ordering::Relaxed);
+        shown.map_err(|e| format!("the terminal UI failed: {e}"))
+    })
 }
 
 /// The state of the whole appliance in one line.

@@ -113,6 +113,14 @@ const COLUMNS: [&str; 14] = [
 const ERROR_LINES: usize = 5;
 
 impl LoadReport {
+    /// The report as the JSON that `--json` writes.
+    ///
+    /// # Errors
+    /// A text for the operator.
+    pub fn json(&self) -> Result<String, String> {
+        serde_json::to_string_pretty(self).map_err(|e| e.to_string())
+    }
+
     /// Rows of text for a table: a header, a line per model and, for several models, the total.
     pub fn rows(&self) -> Vec<[String; 14]> {
         let mut rows = vec![COLUMNS.map(String::from)];

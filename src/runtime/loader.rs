@@ -5,7 +5,7 @@ use crate::doorbell::Doorbell;
 use crate::engine::Engine;
 use crate::profiler::{self, Point};
 use crate::scheduler::Predictor;
-use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
+use crate::units::{InstanceCount, ModelId, Nanos};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;

@@ -99,6 +99,9 @@ impl Refusal {
                 "the instance that ran the request was lost and is being replaced; try again"
                     .to_owned(),
             ),
+            Outcome::PayloadLost => {
+                (Code::InvalidArgument, "its tensors in shared memory are gone".to_owned())
+            }
             Outcome::ModelNotReady => (Code::Unavailable, "it is not ready".to_owned()),
             Outcome::Cancelled => (Code::Cancelled, "the request was cancelled".to_owned()),
             Outcome::ShuttingDown => {
