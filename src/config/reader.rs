@@ -60,15 +60,14 @@ pub fn check_text(file: &str, source: String) -> (Option<Config>, Report) {
     let config = reader.read();
     let mut problems = std::mem::take(&mut reader.problems);
     if let Some(config) = &config {
-        problems.extend(cross::check(config, &reader));
+        for problem in cross::check(config, &reader) {
+            // A missing field may have been noted by the reader already.
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
     }
-    let mut seen = Vec::new();
-    problems.retain(|problem| {
-        let new = !seen.contains(problem);
-        seen.push(problem.clone());
-        new
-    });
-    problems.sort_by_key(|problem| problem.at.as_ref().map_or(0, |at| at.start));
+    problems.sort_by_key(|problem| problem.at.as_ref().map_or(usize::MAX, |at| at.start));
     report.problems = problems;
     let config = config.filter(|_| report.count(Severity::Error) == 0);
     (config, report)

@@ -103,7 +103,9 @@ fn writer_layer(target: &LogTarget) -> Result<BoxedLayer, LogError> {
             let file = BoundedFile::create(path, MAX_FILE_BYTES);
             let file =
                 file.map_err(|why| LogError::File { path: path.display().to_string(), why })?;
-            let layer = layer.with_ansi(false).with_writer(Mutex::new(file));
+            // A full disk must not write its complaints over the screen.
+            let layer = layer.log_internal_errors(false).with_ansi(false);
+            let layer = layer.with_writer(Mutex::new(file));
             if *json { layer.json().boxed() } else { layer.boxed() }
         }
     })
