@@ -128,7 +128,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.ron");
         std::fs::write(&file, r#"(models: [(name: "b", engine: Onnx("no/b.onnx")), (name: "a", engine: Synthetic(()))])"#).unwrap();
-        let args = Args { config: file, point_ms: 1, models: vec![] };
+        let args = Args { config: Some(file), point_ms: 1, models: vec![] };
         assert_eq!(run(args).unwrap_err(), "not profiled: b");
     }
 

@@ -10,8 +10,8 @@ use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
 
 /// One request on its way through an instance.
 #[derive(Debug)]
@@ -49,7 +49,9 @@ pub(super) enum Report {
 pub(super) struct Instance {
     jobs: Option<HeapProd<Job>>,
     reports: HeapCons<Report>,
-    thread: JoinHandle<()>,
+    /// The thread that takes the jobs, known before it reports ready: an engine may run the loop
+    /// on a thread of its own.
+    worker: Arc<OnceLock<Thread>>,
 }
 
 /// Ready or NotMade, and one report per job: there is never more than one job.
@@ -67,11 +69,12 @@ impl Instance {
     ) -> io::Result<Instance> {
         let (jobs, job_end) = HeapRb::new(1).split();
         let (report_end, reports) = HeapRb::new(REPORTS).split();
-        let mut worker = Worker { jobs: job_end, reports: report_end, bell };
+        let worker = Arc::new(OnceLock::new());
+        let mut side = Worker { jobs: job_end, reports: report_end, bell, thread: worker.clone() };
         // Linux shows 15 characters of a thread's name.
         let name: String = name.chars().take(15).collect();
-        let thread = thread::Builder::new().name(name).spawn(move || worker.run(&*engine))?;
-        Ok(Instance { jobs: Some(jobs), reports, thread })
+        thread::Builder::new().name(name).spawn(move || side.run(&*engine))?;
+        Ok(Instance { jobs: Some(jobs), reports, worker })
     }
 
     /// Hands over a batch. The pipeline starts one only on an idle instance, so there is room.
@@ -80,7 +83,13 @@ impl Instance {
             let room = jobs.try_push(job);
             debug_assert!(room.is_ok(), "one job at a time");
         }
-        self.thread.thread().unpark();
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.worker.get() {
+            thread.unpark();
+        }
     }
 
     pub(super) fn report(&mut self) -> Option<Report> {
@@ -95,7 +104,7 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         self.jobs = None;
-        self.thread.thread().unpark();
+        self.wake();
     }
 }
 
@@ -104,6 +113,7 @@ struct Worker {
     jobs: HeapCons<Job>,
     reports: HeapProd<Report>,
     bell: Arc<Doorbell>,
+    thread: Arc<OnceLock<Thread>>,
 }
 
 impl Worker {
@@ -114,7 +124,6 @@ impl Worker {
             Ok(Err(e)) => return self.tell(Report::NotMade(e.to_string())),
             Err(panic) => return self.tell(Report::NotMade(panic_text(&*panic))),
         };
-        self.tell(Report::Ready);
         let served = catch_unwind(AssertUnwindSafe(|| {
             context.enter(Box::new(|context| self.serve(engine.spec(), context)));
         }));
@@ -125,6 +134,9 @@ impl Worker {
 
     /// Runs jobs until the reactor drops its end.
     fn serve(&mut self, spec: &ModelSpec, context: &mut dyn ExecutionContext) {
+        // Set once: this thread serves one context.
+        let _ = self.thread.set(thread::current());
+        self.tell(Report::Ready);
         loop {
             match self.jobs.try_pop() {
                 Some(Job { mut work, batch }) => {
