@@ -9,13 +9,14 @@ use crate::models::Reference;
 use crate::profiler::{self, Profile};
 use crate::runtime::Appliance;
 use crate::telemetry::snapshot::{ModelState, Snapshot};
+use crate::units::Nanos;
 use crate::workload::Process;
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Share of the device that the default rates keep busy, if every request ran alone: busy enough to
 /// batch now and then, and the SLOs hold.
@@ -69,10 +70,11 @@ pub fn run(args: Args) -> Result<(), String> {
     }
     let stop = Arc::new(AtomicBool::new(false));
     let load = start_load(&socket, rates, args.seconds, &stop)?;
-    let until = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let now = || appliance.gateway().now();
+    let until = args.seconds.map(|seconds| now() + Nanos::from_millis(seconds * 1_000));
     let shown = args.screen.show(&appliance, until);
     // A run with an end waits for the last replies; one that was broken off does not.
-    if until.is_none_or(|until| Instant::now() < until) {
+    if until.is_none_or(|until| now() < until) {
         stop.store(true, Ordering::Relaxed);
     }
     let report = load.join().map_err(|_| "the load generator panicked".to_owned())??;

@@ -6,11 +6,12 @@ use crate::runtime::{Appliance, unix_ms};
 use crate::telemetry::log::{self, LogBuffer};
 use crate::telemetry::snapshot::{ModelState, Snapshot};
 use crate::tui;
+use crate::units::Nanos;
 use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How the appliance shows itself; flattened into `serve` and `demo`.
 #[derive(clap::Args, Debug)]
@@ -36,20 +37,21 @@ impl ScreenArgs {
         log::init(&self.log.target(self.has_ui()), unix_ms).map_err(|e| e.to_string())
     }
 
-    /// Shows the appliance until it is asked to stop or `until` has come.
+    /// Shows the appliance until it is asked to stop or, by its own clock, `until` has come.
     ///
     /// # Errors
     /// When the terminal can't be used.
-    pub fn show(&self, appliance: &Appliance, until: Option<Instant>) -> Result<(), String> {
-        let over =
-            || appliance.stop_requested() || until.is_some_and(|until| Instant::now() >= until);
+    pub fn show(&self, appliance: &Appliance, until: Option<Nanos>) -> Result<(), String> {
+        let now = || appliance.gateway().now();
+        let over = || appliance.stop_requested() || until.is_some_and(|until| now() >= until);
         if self.has_ui() {
             return show_ui(appliance, over);
         }
-        let mut next = Instant::now() + Duration::from_secs(1);
+        const PERIOD: Nanos = Nanos::from_millis(1_000);
+        let mut next = now() + PERIOD;
         while !over() {
-            if Instant::now() >= next {
-                next += Duration::from_secs(1);
+            if now() >= next {
+                next += PERIOD;
                 println!("{}", summary_line(&appliance.gateway().snapshot()));
             }
             thread::sleep(Duration::from_millis(20));

@@ -3,27 +3,26 @@
 //! A request goes in as a [`Submission`] and comes back as an [`Answer`], exactly one for each,
 //! however it ends. Dropping the [`Ticket`] before that cancels the request.
 
+pub use super::catalog::{Catalog, CatalogEntry};
+pub use super::ticket::{ConnectionGuard, Ticket};
+
 use crate::doorbell::Doorbell;
-use crate::engine::ModelSpec;
 use crate::pipeline::Outcome;
 use crate::server::shared_memory::RegionSlice;
-use crate::telemetry::snapshot::{ModelState, Snapshot};
-use crate::telemetry::{Command, CommandError};
+use crate::telemetry::{Command, CommandError, Snapshot};
 use crate::units::{BatchSize, ModelId, Nanos, RequestId};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use ringbuf::traits::{Consumer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 use tokio::sync::{Notify, oneshot};
 
-/// What a client asks for, checked against the model's [`ModelSpec`].
+/// What a client asks for, checked against the model's [`crate::engine::ModelSpec`].
 #[derive(Debug)]
 pub struct Submission {
     pub model: ModelId,
@@ -40,7 +39,7 @@ pub struct Submission {
 /// The tensors of one request.
 #[derive(Debug, Default)]
 pub struct Payload {
-    /// In the order of [`ModelSpec::inputs`], each exactly `items × item_bytes` long.
+    /// In the order of [`crate::engine::ModelSpec::inputs`], each exactly `items × item_bytes` long.
     pub inputs: Vec<InputData>,
     /// The outputs wanted, in the order the client wants them.
     pub outputs: Vec<WantedOutput>,
@@ -54,7 +53,7 @@ pub enum InputData {
 
 #[derive(Debug)]
 pub struct WantedOutput {
-    /// Indexes [`ModelSpec::outputs`].
+    /// Indexes [`crate::engine::ModelSpec::outputs`].
     pub index: usize,
     /// Where it is written to; in the answer itself when absent.
     pub place: Option<RegionSlice>,
@@ -72,7 +71,7 @@ pub struct Answer {
 
 #[derive(Debug)]
 pub struct AnswerOutput {
-    /// Indexes [`ModelSpec::outputs`].
+    /// Indexes [`crate::engine::ModelSpec::outputs`].
     pub index: usize,
     /// With the request's own item count as the first dimension, for a batched model.
     pub shape: Vec<i64>,
@@ -80,41 +79,6 @@ pub struct AnswerOutput {
     pub data: Bytes,
     /// Bytes written to shared memory, when it went there.
     pub shared_bytes: Option<u64>,
-}
-
-/// The models as clients may see them. Replaced as a whole when a model's state changes.
-#[derive(Clone, Debug, Default)]
-pub struct Catalog {
-    /// Indexed by [`ModelId`].
-    pub models: Vec<CatalogEntry>,
-}
-
-impl Catalog {
-    pub fn find(&self, name: &str) -> Option<(ModelId, &CatalogEntry)> {
-        let index = self.models.iter().position(|m| m.name == name)?;
-        Some((ModelId(index as u16), &self.models[index]))
-    }
-
-    /// The names, for an error message.
-    pub fn names(&self) -> String {
-        self.models.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", ")
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct CatalogEntry {
-    pub name: String,
-    pub state: ModelState,
-    /// Present when the model is ready.
-    pub spec: Option<Arc<ModelSpec>>,
-    /// Such as `rten_onnx`; empty until it is loaded.
-    pub platform: &'static str,
-    pub slo: Nanos,
-    pub max_instances: u32,
-    pub queue_bound: u32,
-    /// The batch sizes the policy prefers (Triton's dynamic batching), for ModelConfig.
-    pub preferred_batch_sizes: Vec<u32>,
-    pub max_queue_delay: Nanos,
 }
 
 /// From the ingress thread to the reactor.
@@ -267,7 +231,7 @@ impl Gateway {
         slot.phase = Phase::Waiting(None);
         let id = RequestId(u64::from(slot.generation) << 32 | u64::from(index));
         state.push(ToReactor::Submit { id, arrival, submission }, &self.ingress_bell);
-        Some(Ticket { id, gateway: self.clone(), done: false })
+        Some(Ticket::new(id, self.clone()))
     }
 
     /// Sends a command and waits for its result.
@@ -323,6 +287,37 @@ impl Gateway {
         }
     }
 
+    /// The answer, if it is there; else `cx` is woken when it is.
+    pub(super) fn poll_answer(&self, id: RequestId, cx: &mut Context<'_>) -> Poll<Answer> {
+        let mut state = self.lock();
+        let index = id.0 as u32;
+        let slot = &mut state.slots[index as usize];
+        match std::mem::replace(&mut slot.phase, Phase::Free) {
+            Phase::Answered(answer) => {
+                state.free.push(index);
+                Poll::Ready(*answer)
+            }
+            _ => {
+                slot.phase = Phase::Waiting(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(super) fn abandon(&self, id: RequestId) {
+        let mut state = self.lock();
+        let index = id.0 as u32;
+        let slot = &mut state.slots[index as usize];
+        if matches!(slot.phase, Phase::Answered(_)) {
+            slot.phase = Phase::Free;
+            state.free.push(index);
+        } else {
+            slot.phase = Phase::Abandoned;
+            state.push(ToReactor::Cancel(id), &self.ingress_bell);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing inside panics half-way through a change, so a poisoned state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -338,70 +333,5 @@ impl State {
         if !std::mem::replace(&mut self.unflushed, true) {
             ingress_bell.notify_one();
         }
-    }
-}
-
-/// A request under way. Await it for the answer; drop it to cancel.
-pub struct Ticket {
-    id: RequestId,
-    gateway: Arc<Gateway>,
-    done: bool,
-}
-
-impl Future for Ticket {
-    type Output = Answer;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let gateway = self.gateway.clone();
-        let mut state = gateway.lock();
-        let index = self.id.0 as u32;
-        let slot = &mut state.slots[index as usize];
-        match std::mem::replace(&mut slot.phase, Phase::Free) {
-            Phase::Answered(answer) => {
-                state.free.push(index);
-                self.done = true;
-                Poll::Ready(*answer)
-            }
-            _ => {
-                slot.phase = Phase::Waiting(Some(cx.waker().clone()));
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        let mut state = self.gateway.lock();
-        let index = self.id.0 as u32;
-        match state.slots[index as usize].phase {
-            Phase::Answered(_) => {
-                state.slots[index as usize].phase = Phase::Free;
-                state.free.push(index);
-            }
-            _ => {
-                state.slots[index as usize].phase = Phase::Abandoned;
-                state.push(ToReactor::Cancel(self.id), &self.gateway.ingress_bell);
-            }
-        }
-    }
-}
-
-/// Number of open connections, kept by guard.
-pub struct ConnectionGuard(Arc<Gateway>);
-
-impl ConnectionGuard {
-    pub fn new(gateway: &Arc<Gateway>) -> ConnectionGuard {
-        gateway.connections.fetch_add(1, Ordering::Relaxed);
-        ConnectionGuard(gateway.clone())
-    }
-}
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

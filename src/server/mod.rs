@@ -12,6 +12,7 @@ mod activity;
 mod authority;
 mod body;
 mod call;
+mod catalog;
 mod connection;
 mod dispatch;
 pub mod gateway;
@@ -27,6 +28,7 @@ pub mod shared_memory;
 mod socket_file;
 mod status;
 mod stream;
+mod ticket;
 mod validate;
 
 pub use listener::Listener;
