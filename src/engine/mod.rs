@@ -3,6 +3,7 @@
 //! An [`Engine`] is loaded once per model and owns the weights; every instance of the model gets an
 //! [`ExecutionContext`] of its own, which owns the staging memory and runs one batch at a time.
 
+pub mod onnx_check;
 mod tensor;
 
 pub use tensor::{DataType, ModelSpec, OutputTensor, TensorSpec};
