@@ -197,8 +197,11 @@ fn results_that_grow_from_node_to_node_are_refused() {
 
 #[test]
 fn an_endless_loop_and_deep_nesting_are_refused() {
-    let times = tensor("times", &[], &[i64::MAX]);
-    refused(&doubled(vec![node("Loop", &["times", ""], "y")], vec![times]), &["the Loop"]);
+    let times = || tensor("times", &[], &[i64::MAX]);
+    let constant = doubled(vec![node("Loop", &["times", ""], "y")], vec![times()]);
+    refused(&constant, &["the Loop", "iterations"]);
+    let until = doubled(vec![node("Loop", &["times", "", "OUTPUT0"], "y")], vec![times()]);
+    assert!(check_bytes(&until.encode_to_vec()).is_ok());
 
     let mut graph = GraphProto::default();
     for _ in 0..40 {
