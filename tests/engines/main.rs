@@ -43,7 +43,7 @@ fn try_load(file: &Path, device: Device, max_batch: u32) -> Result<Arc<dyn Engin
     open(&config.models[0], &config)
 }
 
-/// An engine and the folder of its file, which ONNX Runtime reads again for each context.
+/// An engine and the folder of its file.
 struct Loaded {
     engine: Arc<dyn Engine>,
     folder: tempfile::TempDir,
@@ -244,17 +244,34 @@ fn contexts_run_in_parallel_and_agree() {
 }
 
 #[test]
-fn a_file_that_changed_makes_no_further_instances() {
-    let loaded = load(graphs::dense(8, 8), Device::OnnxRuntime, 2);
-    let _first = loaded.create_context().unwrap();
-    drop(loaded.create_context().unwrap());
-    graphs::dense(8, 9).write(loaded.folder.path(), "model");
-    let error = loaded.create_context().err().unwrap();
-    assert!(error.to_string().contains("model.onnx is gone or has changed"), "{error}");
-    // The embedded engine shares what it loaded, so the file does not matter any more.
-    let loaded = load(graphs::dense(8, 8), Device::Rten, 2);
-    std::fs::remove_file(loaded.folder.path().join("model.onnx")).unwrap();
-    loaded.create_context().unwrap();
+fn instances_share_the_weights() {
+    const INSTANCES: usize = 4;
+    let (inputs, outputs) = (4096, 2048);
+    let weights_kib = (inputs * outputs * 4 / 1024) as u64;
+    for device in DEVICES {
+        let loaded = load(graphs::dense(inputs, outputs), device, 1);
+        assert!(loaded.weight_bytes() / 1024 >= weights_kib, "{device:?}");
+        // What a context makes of the file it does at the start, so the file may go.
+        std::fs::remove_file(loaded.folder.path().join("model.onnx")).unwrap();
+        let mut contexts = Vec::new();
+        let mut resident_kib = Vec::new();
+        for _ in 0..INSTANCES {
+            let mut context = loaded.create_context().unwrap();
+            run(&mut *context, 1, &[bytes(&ramp(inputs))], 1).unwrap();
+            contexts.push(context);
+            resident_kib.push(resident());
+        }
+        let grown_kib = resident_kib[INSTANCES - 1].saturating_sub(resident_kib[0]);
+        // Three further copies would be 96 MiB.
+        assert!(grown_kib < weights_kib, "{device:?}: {resident_kib:?} KiB");
+    }
+}
+
+/// KiB of memory this process has resident.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
