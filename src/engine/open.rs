@@ -45,7 +45,7 @@ fn open_onnx(
         Device::Auto => match onnxruntime(spec.clone()) {
             Ok(engine) => Ok(engine),
             Err(EngineError::Unavailable(reason)) if config.onnxruntime.is_none() => {
-                tracing::debug!(reason, "the embedded engine is used");
+                tracing::info!(reason, "the embedded engine is used");
                 rten(spec)
             }
             Err(error) => Err(error),

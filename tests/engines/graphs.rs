@@ -1,4 +1,5 @@
-//! Tiny ONNX graphs, one per thing an engine must get right.
+//! Tiny ONNX graphs, one per thing an engine must get right. Tests and benchmarks each use some.
+#![allow(dead_code)]
 
 use bcedge::engine::DataType;
 use bcedge::models::onnx::{

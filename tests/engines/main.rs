@@ -10,19 +10,10 @@ use bcedge::engine::{DataType, Engine, EngineError, ExecutionContext, OutputTens
 use bcedge::units::BatchSize;
 use graphs::{FLOAT, Graph, N, element_type, node, tensor};
 use half::f16;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Barrier};
 
 const DEVICES: [Device; 2] = [Device::Rten, Device::OnnxRuntime];
-
-/// The folder of ONNX Runtime's library in the tests' Python environment.
-fn onnxruntime_folder() -> PathBuf {
-    let python = support::python_env();
-    let lib = python.parent().and_then(Path::parent).unwrap().join("lib");
-    let version = std::fs::read_dir(&lib).unwrap().flatten().map(|entry| entry.path());
-    let version = version.into_iter().find(|p| p.join("site-packages/onnxruntime").is_dir());
-    version.expect("the onnxruntime wheel").join("site-packages/onnxruntime/capi")
-}
 
 fn config(file: &Path, device: Device, max_batch: u32) -> Config {
     let text = format!(
@@ -33,7 +24,7 @@ fn config(file: &Path, device: Device, max_batch: u32) -> Config {
     let mut config: Config = ron::from_str(&text).unwrap();
     config.device = device;
     if device == Device::OnnxRuntime {
-        config.onnxruntime = Some(onnxruntime_folder());
+        config.onnxruntime = Some(support::onnxruntime_folder());
     }
     config
 }
@@ -240,6 +231,45 @@ fn contexts_run_in_parallel_and_agree() {
                 });
             }
         });
+    }
+}
+
+/// How often the calling thread has given up its core to wait.
+fn waits() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn inside_enter_a_run_does_not_hop_between_threads() {
+    const RUNS: u64 = 500;
+    let loaded = load(graphs::dense(16, 16), Device::Rten, 1);
+    let mut context = loaded.create_context().unwrap();
+    let go_on = |context: &mut dyn ExecutionContext| {
+        context.execute(BatchSize::ONE).unwrap();
+        let before = waits();
+        (0..RUNS).for_each(|_| context.execute(BatchSize::ONE).unwrap());
+        waits() - before
+    };
+    let outside = go_on(&mut *context);
+    let mut inside = u64::MAX;
+    context.enter(Box::new(|context| inside = go_on(context)));
+    assert!(inside < RUNS / 10, "{inside} waits in {RUNS} runs inside");
+    // The figure means something: without `enter` a run waits for a thread of the pool.
+    assert!(outside > RUNS / 4, "{outside} waits in {RUNS} runs outside");
+}
+
+#[test]
+fn a_panic_in_the_loop_comes_through_enter() {
+    for device in DEVICES {
+        let loaded = load(graphs::dense(4, 4), device, 1);
+        let mut context = loaded.create_context().unwrap();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            context.enter(Box::new(|_| panic!("on purpose")));
+        }));
+        assert!(panicked.is_err(), "{device:?}");
+        run(&mut *context, 1, &[bytes(&[1f32; 4])], 1).unwrap();
     }
 }
 

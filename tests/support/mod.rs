@@ -3,4 +3,4 @@
 
 mod python;
 
-pub use python::{build_once, python_env, python_script, run_with_deadline};
+pub use python::{build_once, onnxruntime_folder, python_env, python_script, run_with_deadline};
