@@ -4,6 +4,7 @@
 //! [`ExecutionContext`] of its own, which owns the staging memory and runs one batch at a time.
 
 mod file_stamp;
+pub mod onnx_check;
 mod onnxruntime;
 mod open;
 mod rten;

@@ -5,10 +5,10 @@
 
 mod double;
 mod efficientnet_b0;
-mod file;
-mod graph;
+pub(crate) mod file;
+pub(crate) mod graph;
 mod inception_v3;
-mod layers;
+pub(crate) mod layers;
 mod mobilenet_v3_small;
 pub mod onnx;
 mod resnet18;
