@@ -54,13 +54,17 @@ fn open_onnx(
     match config.device {
         Device::Rten => rten(spec),
         Device::OnnxRuntime => onnxruntime(spec),
-        Device::Auto => match onnxruntime(spec.clone()) {
-            Ok(engine) => Ok(engine),
-            Err(EngineError::Unavailable(reason)) if config.onnxruntime.is_none() => {
+        Device::Auto => onnxruntime(spec.clone()).or_else(|error| match error {
+            // A library that was named and is not there is a mistake, not a choice.
+            EngineError::Unavailable(_) if config.onnxruntime.is_some() => Err(error),
+            EngineError::Unavailable(reason) => {
                 tracing::info!(reason, "the embedded engine is used");
                 rten(spec)
             }
-            Err(error) => Err(error),
-        },
+            other => {
+                tracing::warn!(reason = %other, "the embedded engine is tried instead");
+                rten(spec).map_err(|_| other)
+            }
+        }),
     }
 }

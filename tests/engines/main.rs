@@ -7,6 +7,7 @@ mod graphs;
 
 use bcedge::config::{Config, Device};
 use bcedge::engine::{DataType, Engine, EngineError, ExecutionContext, OutputTensor, open};
+use bcedge::models::{self, Reference};
 use bcedge::units::BatchSize;
 use graphs::{FLOAT, Graph, N, element_type, node, tensor};
 use half::f16;
@@ -164,6 +165,52 @@ fn the_engines_agree() {
     }
 }
 
+/// Real layers: convolutions are what ONNX Runtime reorders weights for, attention what it fuses.
+#[test]
+fn the_engines_agree_on_real_networks() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["mobilenet_v3_small", "tinybert"] {
+        let reference = Reference::named(name).unwrap();
+        models::write(reference, folder.path(), &mut |_| {}).unwrap();
+        let file = reference.path(folder.path());
+        let batch = 3;
+        let mut results = Vec::new();
+        for device in DEVICES {
+            let engine = try_load(&file, device, batch).unwrap();
+            // The second context shares what the first was made of.
+            for _ in 0..2 {
+                let mut context = engine.create_context().unwrap();
+                stage_something(&*engine, &mut *context, BatchSize(batch));
+                context.execute(BatchSize(batch)).unwrap();
+                results.push(floats(&context.take_output(0)));
+            }
+        }
+        let [ours, ours_again, theirs, theirs_again] = &results[..] else { unreachable!() };
+        assert_eq!(ours, ours_again, "{name}");
+        assert_eq!(theirs, theirs_again, "{name}");
+        let largest = theirs.iter().fold(0f32, |most, value| most.max(value.abs()));
+        let apart = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(largest > 0.0 && apart <= 1e-4 * largest, "{name}: {apart} of {largest}");
+    }
+}
+
+/// Pixels between -1 and 1, or small token ids.
+fn stage_something(engine: &dyn Engine, context: &mut dyn ExecutionContext, batch: BatchSize) {
+    for (index, input) in engine.spec().inputs.iter().enumerate() {
+        let elements = input.item_elements().unwrap() * batch.get();
+        let to = context.stage(index, batch);
+        match input.data_type {
+            DataType::F32 => to.copy_from_slice(bytes(&ramp(elements))),
+            DataType::I64 => {
+                let ids =
+                    (0..elements).map(|k| if index == 0 { (k * 31 % 1000) as i64 } else { 1 });
+                to.copy_from_slice(bytes(&ids.collect::<Vec<_>>()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn several_inputs_and_outputs_keep_their_order() {
     let ids = [0i64, 9, 3, 3, 1, 2, 0, 8];
@@ -258,6 +305,22 @@ fn inside_enter_a_run_does_not_hop_between_threads() {
     assert!(inside < RUNS / 10, "{inside} waits in {RUNS} runs inside");
     // The figure means something: without `enter` a run waits for a thread of the pool.
     assert!(outside > RUNS / 4, "{outside} waits in {RUNS} runs outside");
+}
+
+#[test]
+fn auto_falls_back_when_the_library_does_not_take_the_model() {
+    // A file of a newer format than the library knows: the version comes first, as two bytes.
+    let mut newer = graphs::dense(4, 4).encode();
+    assert_eq!(newer[..2], [8, 8]);
+    newer[1] = 99;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("newer.onnx");
+    std::fs::write(&file, newer).unwrap();
+    let mut config = config(&file, Device::OnnxRuntime, 2);
+    let error = open(&config.models[0], &config).err().unwrap().to_string();
+    assert!(error.contains("newer.onnx") && error.contains("99"), "{error}");
+    config.device = Device::Auto;
+    assert_eq!(open(&config.models[0], &config).unwrap().platform(), "rten_onnx");
 }
 
 #[test]
