@@ -360,6 +360,24 @@ fn instances_share_the_weights() {
     }
 }
 
+/// Weights are shared by way of a file that is read back; one that would lose a part is not used.
+#[test]
+fn a_model_that_cannot_be_taken_apart_is_run_from_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.onnx");
+    std::fs::write(&file, graphs::encode_with_unknown_part(graphs::embedding())).unwrap();
+    let engine = try_load(&file, Device::OnnxRuntime, 2).unwrap();
+    let mut contexts = [engine.create_context().unwrap(), engine.create_context().unwrap()];
+    for context in &mut contexts {
+        let output = run(&mut **context, 2, &[bytes(&[7i64; 4]), bytes(&[0f32; 4])], 1).unwrap();
+        assert_eq!(floats(&output[0]), [7.0; 8]);
+    }
+    // Another file in its place would be another model.
+    graphs::dense(8, 9).write(folder.path(), "model");
+    let error = engine.create_context().err().unwrap().to_string();
+    assert!(error.contains("model.onnx is gone or has changed"), "{error}");
+}
+
 /// KiB of memory this process has resident.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

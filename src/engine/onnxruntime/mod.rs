@@ -16,6 +16,7 @@ use crate::units::BatchSize;
 use bytes::Bytes;
 use half::f16;
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, TensorRef};
@@ -119,6 +120,8 @@ fn session_from_file(
 fn options(environment: &Environment, threads: usize) -> ort::Result<SessionBuilder> {
     Ok(Session::builder(environment)?
         .with_intra_threads(threads)?
+        // Errors come back as results; a client's bad requests must not fill the log as well.
+        .with_log_level(LogLevel::Fatal)?
         // Instances compete for the cores: a thread that waits must not burn one.
         .with_intra_op_spinning(false)?
         // A memory plan would be kept for every batch size that ever ran.

@@ -11,7 +11,6 @@ use crate::models::onnx::{ModelProto, StringStringEntryProto, TensorProto};
 use bytes::Bytes;
 use half::f16;
 use ort::environment::Environment;
-use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
 use ort::value::{DynValue, Tensor};
@@ -84,8 +83,6 @@ fn optimise(environment: &Environment, path: &Path) -> Result<Bytes, String> {
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_optimized_model_path(&name)?
             .with_prepacking(false)?
-            // It warns that the file fits only this processor, which is what it is for.
-            .with_log_level(LogLevel::Error)?
             .commit_from_file(path)
     };
     drop(build().map_err(|error| error.to_string())?);
