@@ -3,12 +3,9 @@
 use super::onnxruntime::OnnxRuntimeEngine;
 use super::rten::RtenEngine;
 use super::synthetic::SyntheticEngine;
-use super::{Engine, EngineError, ModelSpec, signature};
+use super::{Engine, EngineError, ModelSpec, onnx_check, signature};
 use crate::config::{Config, Device, EngineConfig, ModelConfig};
-use crate::models::onnx::ModelProto;
 use crate::units::BatchSize;
-use bytes::Bytes;
-use prost::Message;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,7 +27,22 @@ fn open_onnx(
     max_batch: BatchSize,
     config: &Config,
 ) -> Result<Arc<dyn Engine>, EngineError> {
-    let (spec, weight_bytes) = check(path, max_batch)?;
+    if !path.exists() {
+        return Err(EngineError::Load(format!(
+            "{}: there is no such file; it should be an ONNX model (`bcedge models` writes the \
+             reference networks)",
+            path.display()
+        )));
+    }
+    let model = onnx_check::check(path).map_err(|refusal| {
+        EngineError::Load(format!(
+            "{refusal}; replace the file (`bcedge models --force` writes the reference networks \
+             anew)"
+        ))
+    })?;
+    let spec = signature::model_spec(&model.inputs, &model.outputs, max_batch)
+        .map_err(|error| EngineError::Load(format!("{}: {error}", path.display())))?;
+    let weight_bytes = model.weight_bytes;
     let threads = config.threads_per_instance as usize;
     let onnxruntime = |spec: ModelSpec| -> Result<Arc<dyn Engine>, EngineError> {
         let library = config.onnxruntime.as_deref();
@@ -42,32 +54,17 @@ fn open_onnx(
     match config.device {
         Device::Rten => rten(spec),
         Device::OnnxRuntime => onnxruntime(spec),
-        Device::Auto => match onnxruntime(spec.clone()) {
-            Ok(engine) => Ok(engine),
-            Err(EngineError::Unavailable(reason)) if config.onnxruntime.is_none() => {
-                tracing::debug!(reason, "the embedded engine is used");
+        Device::Auto => onnxruntime(spec.clone()).or_else(|error| match error {
+            // A library that was named and is not there is a mistake, not a choice.
+            EngineError::Unavailable(_) if config.onnxruntime.is_some() => Err(error),
+            EngineError::Unavailable(reason) => {
+                tracing::info!(reason, "the embedded engine is used");
                 rten(spec)
             }
-            Err(error) => Err(error),
-        },
+            other => {
+                tracing::warn!(reason = %other, "the embedded engine is tried instead");
+                rten(spec).map_err(|_| other)
+            }
+        }),
     }
-}
-
-/// Looks at a model file before any engine does: what it takes and gives, and how many bytes its
-/// weights have.
-fn check(path: &Path, max_batch: BatchSize) -> Result<(ModelSpec, u64), EngineError> {
-    let refuse = |reason: String| {
-        EngineError::Load(format!(
-            "{}: {reason}; it should be an ONNX model (`bcedge models` writes the reference networks)",
-            path.display()
-        ))
-    };
-    let file = std::fs::read(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    let model = ModelProto::decode(Bytes::from(file))
-        .map_err(|error| refuse(format!("is not an ONNX file: {error}")))?;
-    let graph = model.graph.ok_or_else(|| refuse("has no graph".into()))?;
-    let spec = signature::of_graph(&graph, max_batch)
-        .map_err(|error| EngineError::Load(format!("{}: {error}", path.display())))?;
-    let weight_bytes = graph.initializer.iter().map(|tensor| tensor.raw_data().len() as u64).sum();
-    Ok((spec, weight_bytes))
 }

@@ -35,6 +35,16 @@ impl Point {
     }
 }
 
+/// Batch size and median latency in microseconds of one instance alone, ascending: what a default
+/// SLO is derived from.
+pub fn latency_table(points: &[Point]) -> Vec<(u32, u64)> {
+    let alone = points.iter().filter(|point| point.instances == InstanceCount::ONE);
+    let mut table: Vec<_> =
+        alone.map(|point| (point.batch.0, point.latency_us_p50.round() as u64)).collect();
+    table.sort_unstable();
+    table
+}
+
 /// What [`measure`] goes through: every batch size at every number of instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {

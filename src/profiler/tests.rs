@@ -39,6 +39,19 @@ fn quantiles_are_those_of_the_sorted_runs() {
 }
 
 #[test]
+fn the_latency_table_is_that_of_one_instance() {
+    let at = |batch, instances, latency_us| Point {
+        batch: BatchSize(batch),
+        instances: InstanceCount(instances),
+        latency_us_p50: latency_us,
+        latency_us_p95: latency_us,
+        runs: 1,
+    };
+    let points = [at(4, 1, 40.6), at(1, 1, 10.0), at(1, 2, 15.0)];
+    assert_eq!(latency_table(&points), [(1, 10), (4, 41)]);
+}
+
+#[test]
 fn measuring_goes_through_the_whole_plan_in_order() {
     let config = config("[(1, 0)]", "[]", 3);
     let engine = engine(&config);

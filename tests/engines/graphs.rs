@@ -1,4 +1,5 @@
-//! Tiny ONNX graphs, one per thing an engine must get right.
+//! Tiny ONNX graphs, one per thing an engine must get right. Tests and benchmarks each use some.
+#![allow(dead_code)]
 
 use bcedge::engine::DataType;
 use bcedge::models::onnx::{
@@ -7,6 +8,7 @@ use bcedge::models::onnx::{
     tensor_shape_proto::Dimension, tensor_shape_proto::dimension::Value, type_proto,
 };
 use prost::Message;
+use prost::encoding::encode_varint;
 use std::path::{Path, PathBuf};
 
 /// The dimension a test leaves open.
@@ -95,6 +97,10 @@ impl Graph {
     }
 
     pub fn encode(self) -> Vec<u8> {
+        self.model().encode_to_vec()
+    }
+
+    fn model(self) -> ModelProto {
         let graph = GraphProto {
             name: Some("test".into()),
             node: self.nodes,
@@ -104,14 +110,34 @@ impl Graph {
             ..Default::default()
         };
         let opset = OperatorSetIdProto { domain: Some(String::new()), version: Some(17) };
-        let model = ModelProto {
+        ModelProto {
             ir_version: Some(8),
             opset_import: vec![opset],
             graph: Some(graph),
             ..Default::default()
-        };
-        model.encode_to_vec()
+        }
     }
+}
+
+/// `graph` with a part that the project's own messages of the format leave out: metadata on the
+/// first node (`NodeProto.metadata_props`, field 9), which ONNX Runtime keeps.
+pub fn encode_with_unknown_part(mut graph: Graph) -> Vec<u8> {
+    let field = |number: u8, content: &[u8]| {
+        let mut bytes = vec![number << 3 | 2];
+        encode_varint(content.len() as u64, &mut bytes);
+        [bytes, content.to_vec()].concat()
+    };
+    let pair = [field(1, b"key"), field(2, b"value")].concat();
+    let first = [graph.nodes.remove(0).encode_to_vec(), field(9, &pair)].concat();
+    let rest = std::mem::take(&mut graph.nodes);
+    let model = graph.model();
+    let graph = ModelProto { graph: None, ..model.clone() };
+    let mut content = field(1, &first);
+    for node in rest {
+        content.extend(field(1, &node.encode_to_vec()));
+    }
+    content.extend(model.graph.unwrap().encode_to_vec());
+    [graph.encode_to_vec(), field(7, &content)].concat()
 }
 
 /// y = x with its last two dimensions exchanged: works for every type, and moves every element.

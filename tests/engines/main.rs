@@ -7,22 +7,14 @@ mod graphs;
 
 use bcedge::config::{Config, Device};
 use bcedge::engine::{DataType, Engine, EngineError, ExecutionContext, OutputTensor, open};
+use bcedge::models::{self, Reference};
 use bcedge::units::BatchSize;
 use graphs::{FLOAT, Graph, N, element_type, node, tensor};
 use half::f16;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Barrier};
 
 const DEVICES: [Device; 2] = [Device::Rten, Device::OnnxRuntime];
-
-/// The folder of ONNX Runtime's library in the tests' Python environment.
-fn onnxruntime_folder() -> PathBuf {
-    let python = support::python_env();
-    let lib = python.parent().and_then(Path::parent).unwrap().join("lib");
-    let version = std::fs::read_dir(&lib).unwrap().flatten().map(|entry| entry.path());
-    let version = version.into_iter().find(|p| p.join("site-packages/onnxruntime").is_dir());
-    version.expect("the onnxruntime wheel").join("site-packages/onnxruntime/capi")
-}
 
 fn config(file: &Path, device: Device, max_batch: u32) -> Config {
     let text = format!(
@@ -33,7 +25,7 @@ fn config(file: &Path, device: Device, max_batch: u32) -> Config {
     let mut config: Config = ron::from_str(&text).unwrap();
     config.device = device;
     if device == Device::OnnxRuntime {
-        config.onnxruntime = Some(onnxruntime_folder());
+        config.onnxruntime = Some(support::onnxruntime_folder());
     }
     config
 }
@@ -43,7 +35,7 @@ fn try_load(file: &Path, device: Device, max_batch: u32) -> Result<Arc<dyn Engin
     open(&config.models[0], &config)
 }
 
-/// An engine and the folder of its file, which ONNX Runtime reads again for each context.
+/// An engine and the folder of its file.
 struct Loaded {
     engine: Arc<dyn Engine>,
     folder: tempfile::TempDir,
@@ -173,6 +165,52 @@ fn the_engines_agree() {
     }
 }
 
+/// Real layers: convolutions are what ONNX Runtime reorders weights for, attention what it fuses.
+#[test]
+fn the_engines_agree_on_real_networks() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["mobilenet_v3_small", "tinybert"] {
+        let reference = Reference::named(name).unwrap();
+        models::write(reference, folder.path(), &mut |_| {}).unwrap();
+        let file = reference.path(folder.path());
+        let batch = 3;
+        let mut results = Vec::new();
+        for device in DEVICES {
+            let engine = try_load(&file, device, batch).unwrap();
+            // The second context shares what the first was made of.
+            for _ in 0..2 {
+                let mut context = engine.create_context().unwrap();
+                stage_something(&*engine, &mut *context, BatchSize(batch));
+                context.execute(BatchSize(batch)).unwrap();
+                results.push(floats(&context.take_output(0)));
+            }
+        }
+        let [ours, ours_again, theirs, theirs_again] = &results[..] else { unreachable!() };
+        assert_eq!(ours, ours_again, "{name}");
+        assert_eq!(theirs, theirs_again, "{name}");
+        let largest = theirs.iter().fold(0f32, |most, value| most.max(value.abs()));
+        let apart = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(largest > 0.0 && apart <= 1e-4 * largest, "{name}: {apart} of {largest}");
+    }
+}
+
+/// Pixels between -1 and 1, or small token ids.
+fn stage_something(engine: &dyn Engine, context: &mut dyn ExecutionContext, batch: BatchSize) {
+    for (index, input) in engine.spec().inputs.iter().enumerate() {
+        let elements = input.item_elements().unwrap() * batch.get();
+        let to = context.stage(index, batch);
+        match input.data_type {
+            DataType::F32 => to.copy_from_slice(bytes(&ramp(elements))),
+            DataType::I64 => {
+                let ids =
+                    (0..elements).map(|k| if index == 0 { (k * 31 % 1000) as i64 } else { 1 });
+                to.copy_from_slice(bytes(&ids.collect::<Vec<_>>()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn several_inputs_and_outputs_keep_their_order() {
     let ids = [0i64, 9, 3, 3, 1, 2, 0, 8];
@@ -243,18 +281,108 @@ fn contexts_run_in_parallel_and_agree() {
     }
 }
 
+/// How often the calling thread has given up its core to wait.
+fn waits() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 #[test]
-fn a_file_that_changed_makes_no_further_instances() {
-    let loaded = load(graphs::dense(8, 8), Device::OnnxRuntime, 2);
-    let _first = loaded.create_context().unwrap();
-    drop(loaded.create_context().unwrap());
-    graphs::dense(8, 9).write(loaded.folder.path(), "model");
-    let error = loaded.create_context().err().unwrap();
-    assert!(error.to_string().contains("model.onnx is gone or has changed"), "{error}");
-    // The embedded engine shares what it loaded, so the file does not matter any more.
-    let loaded = load(graphs::dense(8, 8), Device::Rten, 2);
-    std::fs::remove_file(loaded.folder.path().join("model.onnx")).unwrap();
-    loaded.create_context().unwrap();
+fn inside_enter_a_run_does_not_hop_between_threads() {
+    const RUNS: u64 = 500;
+    let loaded = load(graphs::dense(16, 16), Device::Rten, 1);
+    let mut context = loaded.create_context().unwrap();
+    let go_on = |context: &mut dyn ExecutionContext| {
+        context.execute(BatchSize::ONE).unwrap();
+        let before = waits();
+        (0..RUNS).for_each(|_| context.execute(BatchSize::ONE).unwrap());
+        waits() - before
+    };
+    let outside = go_on(&mut *context);
+    let mut inside = u64::MAX;
+    context.enter(Box::new(|context| inside = go_on(context)));
+    assert!(inside < RUNS / 10, "{inside} waits in {RUNS} runs inside");
+    // The figure means something: without `enter` a run waits for a thread of the pool.
+    assert!(outside > RUNS / 4, "{outside} waits in {RUNS} runs outside");
+}
+
+#[test]
+fn auto_falls_back_when_the_library_does_not_take_the_model() {
+    // A file of a newer format than the library knows: the version comes first, as two bytes.
+    let mut newer = graphs::dense(4, 4).encode();
+    assert_eq!(newer[..2], [8, 8]);
+    newer[1] = 99;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("newer.onnx");
+    std::fs::write(&file, newer).unwrap();
+    let mut config = config(&file, Device::OnnxRuntime, 2);
+    let error = open(&config.models[0], &config).err().unwrap().to_string();
+    assert!(error.contains("newer.onnx") && error.contains("99"), "{error}");
+    config.device = Device::Auto;
+    assert_eq!(open(&config.models[0], &config).unwrap().platform(), "rten_onnx");
+}
+
+#[test]
+fn a_panic_in_the_loop_comes_through_enter() {
+    for device in DEVICES {
+        let loaded = load(graphs::dense(4, 4), device, 1);
+        let mut context = loaded.create_context().unwrap();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            context.enter(Box::new(|_| panic!("on purpose")));
+        }));
+        assert!(panicked.is_err(), "{device:?}");
+        run(&mut *context, 1, &[bytes(&[1f32; 4])], 1).unwrap();
+    }
+}
+
+#[test]
+fn instances_share_the_weights() {
+    const INSTANCES: usize = 4;
+    let (inputs, outputs) = (4096, 2048);
+    let weights_kib = (inputs * outputs * 4 / 1024) as u64;
+    for device in DEVICES {
+        let loaded = load(graphs::dense(inputs, outputs), device, 1);
+        assert!(loaded.weight_bytes() / 1024 >= weights_kib, "{device:?}");
+        // What a context makes of the file it does at the start, so the file may go.
+        std::fs::remove_file(loaded.folder.path().join("model.onnx")).unwrap();
+        let mut contexts = Vec::new();
+        let mut resident_kib = Vec::new();
+        for _ in 0..INSTANCES {
+            let mut context = loaded.create_context().unwrap();
+            run(&mut *context, 1, &[bytes(&ramp(inputs))], 1).unwrap();
+            contexts.push(context);
+            resident_kib.push(resident());
+        }
+        let grown_kib = resident_kib[INSTANCES - 1].saturating_sub(resident_kib[0]);
+        // Three further copies would be 96 MiB.
+        assert!(grown_kib < weights_kib, "{device:?}: {resident_kib:?} KiB");
+    }
+}
+
+/// Weights are shared by way of a file that is read back; one that would lose a part is not used.
+#[test]
+fn a_model_that_cannot_be_taken_apart_is_run_from_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.onnx");
+    std::fs::write(&file, graphs::encode_with_unknown_part(graphs::embedding())).unwrap();
+    let engine = try_load(&file, Device::OnnxRuntime, 2).unwrap();
+    let mut contexts = [engine.create_context().unwrap(), engine.create_context().unwrap()];
+    for context in &mut contexts {
+        let output = run(&mut **context, 2, &[bytes(&[7i64; 4]), bytes(&[0f32; 4])], 1).unwrap();
+        assert_eq!(floats(&output[0]), [7.0; 8]);
+    }
+    // Another file in its place would be another model.
+    graphs::dense(8, 9).write(folder.path(), "model");
+    let error = engine.create_context().err().unwrap().to_string();
+    assert!(error.contains("model.onnx is gone or has changed"), "{error}");
+}
+
+/// KiB of memory this process has resident.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -336,7 +464,7 @@ fn a_type_that_is_not_served_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = graph.write(folder.path(), "double");
     let text = try_load(&file, Device::Rten, 4).err().unwrap().to_string();
-    assert!(text.contains("double") && text.contains("double.onnx"), "{text}");
+    assert!(text.contains("'x' has element type 11") && text.contains("double.onnx"), "{text}");
 }
 
 #[test]

@@ -7,4 +7,4 @@ mod python;
 
 pub use appliance::Appliance;
 pub use perf_analyzer::{PerfReport, perf_analyzer};
-pub use python::{build_once, python_env, python_script, run_with_deadline};
+pub use python::{build_once, onnxruntime_folder, python_env, python_script, run_with_deadline};

@@ -36,6 +36,20 @@ pub fn python_env() -> PathBuf {
     }
 }
 
+/// Where the onnxruntime wheel of [`python_env`] keeps its library.
+///
+/// # Panics
+/// When the environment has no such wheel.
+pub fn onnxruntime_folder() -> PathBuf {
+    let python = python_env();
+    let lib = python.ancestors().nth(2).expect("bin/python is in a venv").join("lib");
+    let versions = fs::read_dir(&lib).expect("a venv has lib").flatten();
+    versions
+        .map(|entry| entry.path().join("site-packages/onnxruntime/capi"))
+        .find(|folder| folder.is_dir())
+        .expect("tests/requirements.txt names onnxruntime")
+}
+
 /// `python tests/python/<name>`, with the interpreter of [`python_env`].
 pub fn python_script(name: &str) -> Command {
     let mut command = Command::new(python_env());

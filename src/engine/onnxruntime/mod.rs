@@ -1,11 +1,11 @@
 //! ONNX Runtime through `ort`, for machines that have its library: about twice as fast as the
 //! embedded engine.
 //!
-//! Every context has a session of its own. Running one session from several threads is unsound in
-//! the binding's judgement, and what a session computes with (weights reordered for the processor)
-//! cannot be shared between sessions, so each context holds the weights once more.
+//! Every context has a session of its own, because running one session from several threads is
+//! unsound in the binding's judgement. The sessions share their weights ([`shared`]).
 
 mod library;
+mod shared;
 
 use super::staging::Staging;
 use super::{
@@ -16,22 +16,31 @@ use crate::units::BatchSize;
 use bytes::Bytes;
 use half::f16;
 use ort::environment::Environment;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::logging::LogLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, TensorRef};
+use shared::SharedModel;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) struct OnnxRuntimeEngine {
     environment: Environment,
     path: PathBuf,
-    /// Of the file that was checked; later contexts are made from the same or not at all.
-    stamp: Option<FileStamp>,
+    source: Source,
     spec: Arc<ModelSpec>,
     threads: usize,
     weight_bytes: u64,
-    /// The session that proved at load time that the file works; the first context takes it.
+    /// The session that proved at load time that the model works; the first context takes it.
     first: Mutex<Option<Session>>,
+}
+
+/// What sessions are made from.
+enum Source {
+    Shared(SharedModel),
+    /// Weights cannot be shared, each session has its own. The stamp is that of the file that was
+    /// loaded: later sessions are made from the same or not at all.
+    File(Option<FileStamp>),
 }
 
 impl OnnxRuntimeEngine {
@@ -49,48 +58,74 @@ impl OnnxRuntimeEngine {
     ) -> Result<OnnxRuntimeEngine, EngineError> {
         let environment = library::environment(library)?;
         let threads = threads.max(1);
-        let first = session(&environment, path, threads).map_err(|error| {
-            EngineError::Load(format!(
-                "{}: ONNX Runtime cannot load this model: {error}",
-                path.display()
-            ))
-        })?;
+        let stamp = FileStamp::of(path).ok();
+        let shared = SharedModel::new(&environment, path).and_then(|model| {
+            let session = model.session(&environment, threads).map_err(|e| e.to_string())?;
+            Ok((Source::Shared(model), session))
+        });
+        let from_file = |reason: String| -> Result<(Source, Session), EngineError> {
+            let session = session_from_file(&environment, path, threads).map_err(|error| {
+                EngineError::Load(format!(
+                    "{}: ONNX Runtime cannot load this model: {error}",
+                    path.display()
+                ))
+            })?;
+            let file = path.display();
+            tracing::warn!(%file, reason, "each instance will hold the weights once more");
+            Ok((Source::File(stamp), session))
+        };
+        let (source, first) = shared.or_else(from_file)?;
         Ok(OnnxRuntimeEngine {
             environment,
             path: path.to_owned(),
-            stamp: FileStamp::of(path).ok(),
+            source,
             spec: Arc::new(spec),
             threads,
             weight_bytes,
             first: Mutex::new(Some(first)),
         })
     }
-}
 
-fn session(environment: &Environment, path: &Path, threads: usize) -> Result<Session, ort::Error> {
-    Session::builder(environment)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(threads)?
-        // Instances compete for the cores: a thread that waits must not burn one.
-        .with_intra_op_spinning(false)?
-        // A memory plan per batch size would be kept for every size that ever ran.
-        .with_memory_pattern(false)?
-        .commit_from_file(path)
-}
-
-impl OnnxRuntimeEngine {
     fn another_session(&self) -> Result<Session, EngineError> {
         let path = self.path.display();
-        if FileStamp::of(&self.path).ok() != self.stamp {
-            return Err(EngineError::Context(format!(
-                "{path} is gone or has changed since the model was loaded, and ONNX Runtime needs \
-                 it for another instance; unload the model and load it again"
-            )));
-        }
-        session(&self.environment, &self.path, self.threads).map_err(|error| {
+        let session = match &self.source {
+            Source::Shared(model) => model.session(&self.environment, self.threads),
+            Source::File(stamp) if FileStamp::of(&self.path).ok() == *stamp => {
+                session_from_file(&self.environment, &self.path, self.threads)
+            }
+            Source::File(_) => {
+                return Err(EngineError::Context(format!(
+                    "{path} is gone or has changed since the model was loaded, and ONNX Runtime \
+                     needs it for another instance; unload the model and load it again"
+                )));
+            }
+        };
+        session.map_err(|error| {
             EngineError::Context(format!("{path}: ONNX Runtime cannot make a session: {error}"))
         })
     }
+}
+
+fn session_from_file(
+    environment: &Environment,
+    path: &Path,
+    threads: usize,
+) -> ort::Result<Session> {
+    options(environment, threads)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .commit_from_file(path)
+}
+
+/// What all sessions have in common.
+fn options(environment: &Environment, threads: usize) -> ort::Result<SessionBuilder> {
+    Ok(Session::builder(environment)?
+        .with_intra_threads(threads)?
+        // Errors come back as results; a client's bad requests must not fill the log as well.
+        .with_log_level(LogLevel::Fatal)?
+        // Instances compete for the cores: a thread that waits must not burn one.
+        .with_intra_op_spinning(false)?
+        // A memory plan would be kept for every batch size that ever ran.
+        .with_memory_pattern(false)?)
 }
 
 impl Engine for OnnxRuntimeEngine {
@@ -102,7 +137,6 @@ impl Engine for OnnxRuntimeEngine {
         &self.spec
     }
 
-    /// Of one context; each further one holds as much again.
     fn weight_bytes(&self) -> u64 {
         self.weight_bytes
     }
