@@ -242,6 +242,39 @@ mod tests {
         }
     }
 
+    /// Whoever reads these files relies on the names: adding one is fine, anything else raises
+    /// [`SCHEMA`].
+    #[test]
+    fn the_names_in_the_json_are_stable() {
+        let report = LoadReport {
+            models: vec![ModelReport::default()],
+            errors: vec![ErrorCount::default()],
+            ..LoadReport::default()
+        };
+        let json = serde_json::to_value(&report).unwrap();
+        let keys = |value: &serde_json::Value| -> String {
+            value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            keys(&json),
+            "concurrency connections elapsed_s ended errors load models schema seconds seed \
+             shared_memory socket total"
+        );
+        assert_eq!(
+            keys(&json["total"]),
+            "expired failed goodput_per_s latency_us mean_batch ok rejected sent slo_met \
+             throughput_per_s utility"
+        );
+        assert_eq!(keys(&json["total"]["latency_us"]), "count max p50 p90 p99 p999");
+        assert_eq!(
+            keys(&json["models"][0]),
+            "expired failed goodput_per_s latency_us mean_batch name ok rate_per_s rejected \
+             request_bytes sent slo_met slo_us throughput_per_s utility"
+        );
+        assert_eq!(keys(&json["errors"][0]), "count text");
+        assert_eq!(serde_json::from_value::<LoadReport>(json).unwrap(), report);
+    }
+
     #[test]
     fn a_server_without_reply_parameters_shows_dashes() {
         let model = ModelReport { name: "m".into(), ..ModelReport::default() };

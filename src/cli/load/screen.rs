@@ -133,7 +133,13 @@ fn render(frame: &mut Frame, view: &View) {
 
 fn render_progress(frame: &mut Frame, report: &LoadReport, area: Rect) {
     let share = (report.elapsed_s / report.seconds).clamp(0.0, 1.0);
-    let label = format!("{:.1} of {:.0} s", report.elapsed_s, report.seconds);
+    let t = &report.total;
+    let outstanding = t.sent - (t.ok + t.rejected + t.expired + t.failed).min(t.sent);
+    let label = if share < 1.0 {
+        format!("{:.1} of {:.0} s", report.elapsed_s, report.seconds)
+    } else {
+        format!("waiting for {outstanding} answers")
+    };
     let ratio = if share.is_nan() { 0.0 } else { share };
     frame.render_widget(Gauge::default().ratio(ratio).label(label), area);
 }
