@@ -1,6 +1,7 @@
 //! What the appliance tells about itself.
 
 pub mod command;
+pub mod prometheus;
 pub mod snapshot;
 
 pub use command::{Command, CommandError};

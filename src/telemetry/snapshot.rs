@@ -68,6 +68,10 @@ pub struct Counters {
     pub items: u64,
     /// Instances replaced after an error, a panic or a hang.
     pub replaced: u64,
+    /// Over the requests in `ok`: time from arrival to the start of the batch, summed.
+    pub queue_us_total: u64,
+    /// Over the requests in `ok`: time from the start of the batch to its end, summed.
+    pub compute_us_total: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
