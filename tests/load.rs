@@ -139,11 +139,11 @@ fn snapshots_and_commands_share_the_connection() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = Client::connect(&server.socket).await.unwrap();
-        let error = client.snapshot().await.unwrap_err().to_string();
-        assert_eq!(error, "HTTP status 404 Not Found: no REST");
         let snapshot = Snapshot { sequence: 7, ..Snapshot::default() };
         server.seen.lock().unwrap().snapshot = Some(snapshot.clone());
         assert_eq!(client.snapshot().await.unwrap(), snapshot);
+        let error = client.get_json::<Snapshot>("/v2/other").await.unwrap_err().to_string();
+        assert_eq!(error, "HTTP status 404 Not Found: no REST");
         let command = telemetry::Command::Unload { model: "m".into() };
         client.command(&command).await.unwrap();
         assert_eq!(server.seen.lock().unwrap().commands, [r#"{"unload":{"model":"m"}}"#]);

@@ -100,7 +100,7 @@ fn file_for_json(args: &Args) -> Option<&Path> {
 fn deliver(report: &LoadReport, json: Option<&Path>) -> Result<(), String> {
     let to_stdout = json == Some(Path::new("-"));
     if !to_stdout {
-        println!("\n{}\n\n{}", report.title(), report.table());
+        println!("\n{}\n\n{}", report.title(), report.table(width()));
     }
     let Some(path) = json else { return Ok(()) };
     let text = serde_json::to_string_pretty(report).map_err(|e| e.to_string())?;
@@ -109,6 +109,13 @@ fn deliver(report: &LoadReport, json: Option<&Path>) -> Result<(), String> {
         return Ok(());
     }
     std::fs::write(path, text + "\n").map_err(|e| format!("can't write {}: {e}", path.display()))
+}
+
+/// Of the terminal; what goes into a file or a pipe has no bound.
+fn width() -> usize {
+    let on_terminal = std::io::stdout().is_terminal();
+    let size = on_terminal.then(crossterm::terminal::size).and_then(Result::ok);
+    size.map_or(usize::MAX, |(columns, _)| columns.into())
 }
 
 /// Whether the run is a success for the exit status.

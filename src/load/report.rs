@@ -109,6 +109,8 @@ const COLUMNS: [&str; 14] = [
     "utility",
 ];
 
+/// The first of [`COLUMNS`] that goes to the second part of a divided table.
+const FIRST_TIME_COLUMN: usize = 8;
 /// Error lines under the table.
 const ERROR_LINES: usize = 5;
 
@@ -123,19 +125,16 @@ impl LoadReport {
         rows
     }
 
-    /// The table printed at the end of a run.
-    pub fn table(&self) -> String {
+    /// The table printed at the end of a run. Where its lines would be longer than `max_width`
+    /// characters it comes in two parts.
+    pub fn table(&self, max_width: usize) -> String {
         let rows = self.rows();
-        let width =
-            |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
-        let mut text = String::new();
-        for row in &rows {
-            let _ = write!(text, "{:<width$}", row[0], width = widths[0]);
-            for (cell, width) in row.iter().zip(&widths).skip(1) {
-                let _ = write!(text, "  {cell:>width$}");
-            }
-            text.push('\n');
+        let all: Vec<usize> = (0..COLUMNS.len()).collect();
+        let mut text = columns_text(&rows, &all);
+        if text.lines().any(|line| line.chars().count() > max_width) {
+            let (counts, times) = all.split_at(FIRST_TIME_COLUMN);
+            let times = [&[0], times].concat();
+            text = format!("{}\n{}", columns_text(&rows, counts), columns_text(&rows, &times));
         }
         for error in self.errors.iter().take(ERROR_LINES) {
             let _ = writeln!(text, "{} × {}", error.count, error.text);
@@ -183,6 +182,23 @@ impl Figures {
         let met = self.slo_met?;
         (answered > 0).then(|| met as f64 / answered as f64)
     }
+}
+
+/// The given columns, aligned.
+fn columns_text(rows: &[[String; 14]], columns: &[usize]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let mut text = String::new();
+    for row in rows {
+        for (place, &column) in columns.iter().enumerate() {
+            let (cell, width) = (&row[column], width(column).unwrap_or(0));
+            let _ = match place {
+                0 => write!(text, "{cell:<width$}"),
+                _ => write!(text, "  {cell:>width$}"),
+            };
+        }
+        text.push('\n');
+    }
+    text
 }
 
 fn row(name: &str, f: &Figures) -> [String; 14] {
@@ -276,10 +292,21 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_is_too_wide_is_divided() {
+        let model = ModelReport { name: "mobilenetv3_small".into(), ..ModelReport::default() };
+        let report = LoadReport { models: vec![model; 2], ..LoadReport::default() };
+        assert_eq!(report.table(200).lines().count(), 4);
+        let narrow = report.table(80);
+        assert_eq!(narrow.lines().count(), 9);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert_eq!(narrow.matches("mobilenetv3_small").count(), 4);
+    }
+
+    #[test]
     fn a_server_without_reply_parameters_shows_dashes() {
         let model = ModelReport { name: "m".into(), ..ModelReport::default() };
         let report = LoadReport { models: vec![model], ..LoadReport::default() };
-        let table = report.table();
+        let table = report.table(200);
         let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(row[6..], ["–"; 8]);
         assert_eq!(table.lines().count(), 2, "one model needs no total");

@@ -153,7 +153,8 @@ fn check_shape(
 ) -> Result<BatchSize, Refusal> {
     let name = &tensor.name;
     if input.data_type != tensor.data_type.name() {
-        let bytes = if input.data_type == "BYTES" { "; BYTES tensors are not supported" } else { "" };
+        let bytes =
+            if input.data_type == "BYTES" { "; BYTES tensors are not supported" } else { "" };
         let what = format!(
             "expected data type {}, came {}{bytes}",
             tensor.data_type.name(),

@@ -17,6 +17,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tonic::Code;
 
+const SERVICE: &str = "/inference.GRPCInferenceService/";
+
 /// What becomes of one inference request.
 #[derive(Clone, Debug)]
 pub enum Fate {
@@ -46,7 +48,7 @@ pub struct Seen {
     /// Registered regions: key, and the first bytes of the file.
     pub regions: Vec<(String, Vec<u8>)>,
     pub unregistered: usize,
-    /// What is answered to who asks for it; nothing, as by other servers, if not set.
+    /// What is answered to who asks for it. Without it this server knows gRPC only.
     pub snapshot: Option<Snapshot>,
     /// As JSON; a second one is refused.
     pub commands: Vec<String>,
@@ -124,6 +126,12 @@ async fn serve(stream: UnixStream, streams: u32, context: Arc<Context>) {
     builder.initial_connection_window_size(1 << 24);
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
+        let grpc = request.uri().path().starts_with(SERVICE);
+        if !grpc && context.seen.lock().unwrap().snapshot.is_none() {
+            // What Triton's gRPC server does to whoever asks it for anything else.
+            connection.abrupt_shutdown(h2::Reason::PROTOCOL_ERROR);
+            continue;
+        }
         let context = Arc::clone(&context);
         tokio::spawn(async move {
             // An error here is a client that went away.
@@ -145,7 +153,7 @@ async fn answer(
         stream.flow_control().release_capacity(piece.len())?;
         body.extend_from_slice(&piece);
     }
-    let Some(method) = path.strip_prefix("/inference.GRPCInferenceService/") else {
+    let Some(method) = path.strip_prefix(SERVICE) else {
         return rest(&path, &body, respond, context);
     };
     let message = &body[5..];
