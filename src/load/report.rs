@@ -92,13 +92,14 @@ pub(super) fn latency_percentiles(latency_us: &Histogram<u64>) -> Percentiles {
     }
 }
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "model",
     "sent",
     "ok",
     "rejected",
     "expired",
     "failed",
+    "ok/s",
     "slo met",
     "goodput/s",
     "p50",
@@ -109,14 +110,17 @@ const COLUMNS: [&str; 14] = [
     "utility",
 ];
 
+/// One row of the table.
+pub type TableRow = [String; COLUMNS.len()];
+
 /// The first of [`COLUMNS`] that goes to the second part of a divided table.
-const FIRST_TIME_COLUMN: usize = 8;
+const FIRST_TIME_COLUMN: usize = 9;
 /// Error lines under the table.
 const ERROR_LINES: usize = 5;
 
 impl LoadReport {
     /// Rows of text for a table: a header, a line per model and, for several models, the total.
-    pub fn rows(&self) -> Vec<[String; 14]> {
+    pub fn rows(&self) -> Vec<TableRow> {
         let mut rows = vec![COLUMNS.map(String::from)];
         rows.extend(self.models.iter().map(|model| row(&model.name, &model.figures)));
         if self.models.len() > 1 {
@@ -185,7 +189,7 @@ impl Figures {
 }
 
 /// The given columns, aligned.
-fn columns_text(rows: &[[String; 14]], columns: &[usize]) -> String {
+fn columns_text(rows: &[TableRow], columns: &[usize]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let mut text = String::new();
     for row in rows {
@@ -201,7 +205,7 @@ fn columns_text(rows: &[[String; 14]], columns: &[usize]) -> String {
     text
 }
 
-fn row(name: &str, f: &Figures) -> [String; 14] {
+fn row(name: &str, f: &Figures) -> TableRow {
     let p = &f.latency_us;
     let time = |us| if p.count > 0 { duration_text(us) } else { "–".into() };
     let number = |value: Option<f64>, decimals: usize| {
@@ -218,6 +222,7 @@ fn row(name: &str, f: &Figures) -> [String; 14] {
         f.rejected.to_string(),
         f.expired.to_string(),
         f.failed.to_string(),
+        format!("{:.1}", f.throughput_per_s),
         met,
         number(f.goodput_per_s, 1),
         time(p.p50),
@@ -308,7 +313,7 @@ mod tests {
         let report = LoadReport { models: vec![model], ..LoadReport::default() };
         let table = report.table(200);
         let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(row[6..], ["–"; 8]);
+        assert_eq!(row[7..], ["–"; 8]);
         assert_eq!(table.lines().count(), 2, "one model needs no total");
     }
 }
