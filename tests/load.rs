@@ -3,7 +3,10 @@
 #[path = "load/fake_server.rs"]
 mod fake_server;
 
+use bcedge::client::{Client, ClientError};
 use bcedge::load::{self, Load, LoadPlan, LoadReport, ModelRate};
+use bcedge::telemetry::snapshot::ModelSnapshot;
+use bcedge::telemetry::{self, Snapshot};
 use bcedge::workload::{Process, Trace};
 use fake_server::{FakeServer, Fate};
 use rustix::process::{Pid, Signal, kill_process};
@@ -115,6 +118,40 @@ fn without_an_slo_or_reply_parameters_nothing_is_invented() {
     assert_eq!(total.ok, 50);
     assert_eq!((total.slo_met, total.mean_batch, total.utility), (None, None, None));
     assert!(server.seen.lock().unwrap().slos_us.iter().all(Option::is_none));
+}
+
+#[test]
+fn a_model_is_judged_by_its_own_slo_where_the_server_tells_it() {
+    let server = FakeServer::well_behaved();
+    let model = ModelSnapshot { name: "double".into(), slo_us: 77_000_000, ..Default::default() };
+    let snapshot = Snapshot { models: vec![model], ..Snapshot::default() };
+    server.seen.lock().unwrap().snapshot = Some(snapshot);
+    let report = run(&uniform(&server, 100.0, 0.3));
+    assert_eq!(report.models[0].slo_us, Some(77_000_000));
+    assert_eq!(report.total.slo_met, Some(30));
+    // It is the server's own, so it is not sent.
+    assert!(server.seen.lock().unwrap().slos_us.iter().all(Option::is_none));
+}
+
+#[test]
+fn snapshots_and_commands_share_the_connection() {
+    let server = FakeServer::well_behaved();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(&server.socket).await.unwrap();
+        let snapshot = Snapshot { sequence: 7, ..Snapshot::default() };
+        server.seen.lock().unwrap().snapshot = Some(snapshot.clone());
+        assert_eq!(client.snapshot().await.unwrap(), snapshot);
+        let error = client.get_json::<Snapshot>("/v2/other").await.unwrap_err().to_string();
+        assert_eq!(error, "HTTP status 404 Not Found: no REST");
+        let command = telemetry::Command::Unload { model: "m".into() };
+        client.command(&command).await.unwrap();
+        assert_eq!(server.seen.lock().unwrap().commands, [r#"{"unload":{"model":"m"}}"#]);
+        let error = client.command(&command).await.unwrap_err().to_string();
+        assert!(error.ends_with("one is enough"), "{error}");
+        client.close();
+        assert!(matches!(client.snapshot().await, Err(ClientError::Closed(_))));
+    });
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn file_for_json(args: &Args) -> Option<&Path> {
 fn deliver(report: &LoadReport, json: Option<&Path>) -> Result<(), String> {
     let to_stdout = json == Some(Path::new("-"));
     if !to_stdout {
-        println!("\n{}\n\n{}", report.title(), report.table());
+        println!("\n{}\n\n{}", report.title(), report.table(width()));
     }
     let Some(path) = json else { return Ok(()) };
     if to_stdout {
@@ -117,6 +117,13 @@ fn deliver(report: &LoadReport, json: Option<&Path>) -> Result<(), String> {
 pub(super) fn write_json(report: &LoadReport, path: &Path) -> Result<(), String> {
     std::fs::write(path, report.json()? + "\n")
         .map_err(|e| format!("can't write {}: {e}", path.display()))
+}
+
+/// Of the terminal; what goes into a file or a pipe has no bound.
+fn width() -> usize {
+    let on_terminal = std::io::stdout().is_terminal();
+    let size = on_terminal.then(crossterm::terminal::size).and_then(Result::ok);
+    size.map_or(usize::MAX, |(columns, _)| columns.into())
 }
 
 /// Whether the run is a success for the exit status.

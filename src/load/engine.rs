@@ -50,6 +50,32 @@ pub(super) struct Engine {
 
 type Arrivals = Peekable<Box<dyn Iterator<Item = Arrival> + Send>>;
 
+/// Where requests come from.
+pub(super) enum Source {
+    Schedule(Arrivals),
+    /// From replies: this many requests are outstanding for each model.
+    Replies(usize),
+}
+
+impl Source {
+    /// # Errors
+    /// When the plan's rates or bursts are impossible.
+    pub(super) fn of(plan: &LoadPlan) -> Result<Source, String> {
+        let arrivals: Box<dyn Iterator<Item = Arrival> + Send> = match &plan.load {
+            Load::Closed { concurrency, .. } => return Ok(Source::Replies(*concurrency)),
+            Load::Open { models, process } => {
+                let rates: Vec<f64> = models.iter().map(|model| model.rate).collect();
+                Box::new(Schedule::new(*process, &rates, plan.seed)?)
+            }
+            Load::Trace(trace) => {
+                let trace = Arc::clone(trace);
+                Box::new((0..trace.arrivals.len()).map(move |index| trace.arrivals[index]))
+            }
+        };
+        Ok(Source::Schedule(arrivals.peekable()))
+    }
+}
+
 impl Engine {
     pub(super) fn new(
         clock: Clock,
@@ -71,36 +97,40 @@ impl Engine {
 
     /// Sends until the measured time is over, somebody stops it, or the server goes away; then
     /// waits for what is outstanding, within bounds. Afterwards every request is accounted for.
-    pub(super) async fn run(&self, plan: &LoadPlan, stop: &AtomicBool) -> Ended {
-        let (how, mut drain) = match self.arrivals(plan) {
-            Ok(Some(mut arrivals)) => {
+    pub(super) async fn run(&self, source: Source, stop: &AtomicBool) -> Ended {
+        let (how, drain) = match source {
+            Source::Schedule(mut arrivals) => {
                 let ending = self.until_ended(self.send_due(&mut arrivals), stop).await;
                 self.account_unsent(&mut arrivals);
                 ending
             }
-            Ok(None) => self.until_ended(self.closed_loop(plan), stop).await,
-            Err(text) => (text, Duration::ZERO),
+            Source::Replies(concurrency) => {
+                self.until_ended(self.closed_loop(concurrency), stop).await
+            }
         };
         self.shared.closing.store(true, Ordering::Relaxed);
         let at = self.shared.clock.now().min(self.shared.recorder.end());
+        self.drain(drain, stop).await;
+        Ended { at, how }
+    }
+
+    /// Waits for all outstanding requests, at most `longest`; then gives up those that are left.
+    async fn drain(&self, mut longest: Duration, stop: &AtomicBool) {
         let all = self.outstanding.acquire_many(MAX_OUTSTANDING as u32);
         tokio::pin!(all);
-        let mut drained = false;
-        while !drained && drain > Duration::ZERO {
+        while longest > Duration::ZERO {
             tokio::select! {
-                _ = &mut all => drained = true,
-                () = tokio::time::sleep(drain) => drain = Duration::ZERO,
+                _ = &mut all => return,
+                () = tokio::time::sleep(longest) => longest = Duration::ZERO,
                 // Impatience during the long wait.
-                () = stopped(stop), if drain > DRAIN_STOPPED => drain = DRAIN_STOPPED,
+                () = stopped(stop), if longest > DRAIN_STOPPED => longest = DRAIN_STOPPED,
             }
         }
-        if !drained {
-            // Their replies fail now, and are recorded as that.
-            self.shared.abandoned.store(true, Ordering::Relaxed);
-            self.shared.clients.iter().for_each(Client::close);
-            all.await.ok();
-        }
-        Ended { at, how }
+        // Their replies fail now, and are recorded as that.
+        self.shared.abandoned.store(true, Ordering::Relaxed);
+        self.shared.clients.iter().for_each(Client::close);
+        // An error would be a closed semaphore, which this one never is.
+        let _ = all.await;
     }
 
     /// Runs `sending` to its end, unless something else ends it. Gives the reason in words and how
@@ -146,22 +176,6 @@ impl Engine {
     async fn overdue(&self) {
         let end = self.shared.recorder.end() - self.shared.clock.now();
         tokio::time::sleep(Duration::from(end) + DRAIN).await;
-    }
-
-    /// `None` for a closed loop, which has no schedule.
-    fn arrivals(&self, plan: &LoadPlan) -> Result<Option<Arrivals>, String> {
-        let arrivals: Box<dyn Iterator<Item = Arrival> + Send> = match &plan.load {
-            Load::Closed { .. } => return Ok(None),
-            Load::Open { models, process } => {
-                let rates: Vec<f64> = models.iter().map(|model| model.rate).collect();
-                Box::new(Schedule::new(*process, &rates, plan.seed)?)
-            }
-            Load::Trace(trace) => {
-                let trace = Arc::clone(trace);
-                Box::new((0..trace.arrivals.len()).map(move |index| trace.arrivals[index]))
-            }
-        };
-        Ok(Some(arrivals.peekable()))
     }
 
     /// Open loop: sends every arrival when it is due.
@@ -224,21 +238,17 @@ impl Engine {
     }
 
     /// Closed loop: every reply brings the next request.
-    async fn closed_loop(&self, plan: &LoadPlan) -> Result<(), String> {
-        let Load::Closed { concurrency, .. } = plan.load else { return Ok(()) };
-        let mut number = 0;
-        for _ in 0..concurrency {
-            for target in 0..self.shared.targets.len() {
-                let Ok(permit) = Arc::clone(&self.outstanding).try_acquire_owned() else {
-                    return Err(format!(
-                        "{concurrency} requests for each of {} models are more than {MAX_OUTSTANDING}",
-                        self.shared.targets.len()
-                    ));
-                };
-                let worker = Worker { shared: Arc::clone(&self.shared), target, number };
-                tokio::spawn(worker.run(permit));
-                number += 1;
-            }
+    async fn closed_loop(&self, concurrency: usize) -> Result<(), String> {
+        let targets = self.shared.targets.len();
+        for number in 0..concurrency * targets {
+            let Ok(permit) = Arc::clone(&self.outstanding).try_acquire_owned() else {
+                return Err(format!(
+                    "{concurrency} requests for each of {targets} models are more than the \
+                     {MAX_OUTSTANDING} that may be outstanding"
+                ));
+            };
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(Worker { shared, target: number % targets, number }.run(permit));
         }
         let end = self.shared.recorder.end() - self.shared.clock.now();
         tokio::time::sleep(end.into()).await;

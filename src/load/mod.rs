@@ -21,7 +21,7 @@ pub use report::{ErrorCount, Figures, LoadReport, ModelReport, SCHEMA, duration_
 
 use crate::units::Nanos;
 use crate::workload::{Process, Trace};
-use engine::Engine;
+use engine::{Engine, Source};
 use pacer::Clock;
 use prepare::Prepared;
 use recorder::Recorder;
@@ -148,6 +148,7 @@ pub fn run(
     mut progress: impl FnMut(&LoadReport),
 ) -> Result<LoadReport, String> {
     plan.check()?;
+    let source = Source::of(plan)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -166,7 +167,7 @@ pub fn run(
         let engine = scope.spawn(move || {
             let _running = running;
             runtime.block_on(async {
-                let ended = engine.run(plan, stop).await;
+                let ended = engine.run(source, stop).await;
                 prepare::unregister(&clients, &regions).await;
                 ended
             })

@@ -92,13 +92,14 @@ pub(super) fn latency_percentiles(latency_us: &Histogram<u64>) -> Percentiles {
     }
 }
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "model",
     "sent",
     "ok",
     "rejected",
     "expired",
     "failed",
+    "ok/s",
     "slo met",
     "goodput/s",
     "p50",
@@ -109,6 +110,11 @@ const COLUMNS: [&str; 14] = [
     "utility",
 ];
 
+/// One row of the table.
+pub type TableRow = [String; COLUMNS.len()];
+
+/// The first of [`COLUMNS`] that goes to the second part of a divided table.
+const FIRST_TIME_COLUMN: usize = 9;
 /// Error lines under the table.
 const ERROR_LINES: usize = 5;
 
@@ -122,7 +128,7 @@ impl LoadReport {
     }
 
     /// Rows of text for a table: a header, a line per model and, for several models, the total.
-    pub fn rows(&self) -> Vec<[String; 14]> {
+    pub fn rows(&self) -> Vec<TableRow> {
         let mut rows = vec![COLUMNS.map(String::from)];
         rows.extend(self.models.iter().map(|model| row(&model.name, &model.figures)));
         if self.models.len() > 1 {
@@ -131,19 +137,16 @@ impl LoadReport {
         rows
     }
 
-    /// The table printed at the end of a run.
-    pub fn table(&self) -> String {
+    /// The table printed at the end of a run. Where its lines would be longer than `max_width`
+    /// characters it comes in two parts.
+    pub fn table(&self, max_width: usize) -> String {
         let rows = self.rows();
-        let width =
-            |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
-        let mut text = String::new();
-        for row in &rows {
-            let _ = write!(text, "{:<width$}", row[0], width = widths[0]);
-            for (cell, width) in row.iter().zip(&widths).skip(1) {
-                let _ = write!(text, "  {cell:>width$}");
-            }
-            text.push('\n');
+        let all: Vec<usize> = (0..COLUMNS.len()).collect();
+        let mut text = columns_text(&rows, &all);
+        if text.lines().any(|line| line.chars().count() > max_width) {
+            let (counts, times) = all.split_at(FIRST_TIME_COLUMN);
+            let times = [&[0], times].concat();
+            text = format!("{}\n{}", columns_text(&rows, counts), columns_text(&rows, &times));
         }
         for error in self.errors.iter().take(ERROR_LINES) {
             let _ = writeln!(text, "{} × {}", error.count, error.text);
@@ -193,7 +196,24 @@ impl Figures {
     }
 }
 
-fn row(name: &str, f: &Figures) -> [String; 14] {
+/// The given columns, aligned.
+fn columns_text(rows: &[TableRow], columns: &[usize]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let mut text = String::new();
+    for row in rows {
+        for (place, &column) in columns.iter().enumerate() {
+            let (cell, width) = (&row[column], width(column).unwrap_or(0));
+            let _ = match place {
+                0 => write!(text, "{cell:<width$}"),
+                _ => write!(text, "  {cell:>width$}"),
+            };
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn row(name: &str, f: &Figures) -> TableRow {
     let p = &f.latency_us;
     let time = |us| if p.count > 0 { duration_text(us) } else { "–".into() };
     let number = |value: Option<f64>, decimals: usize| {
@@ -210,6 +230,7 @@ fn row(name: &str, f: &Figures) -> [String; 14] {
         f.rejected.to_string(),
         f.expired.to_string(),
         f.failed.to_string(),
+        format!("{:.1}", f.throughput_per_s),
         met,
         number(f.goodput_per_s, 1),
         time(p.p50),
@@ -250,13 +271,57 @@ mod tests {
         }
     }
 
+    /// Whoever reads these files relies on the names: adding one is fine, anything else raises
+    /// [`SCHEMA`].
+    #[test]
+    fn the_names_in_the_json_are_stable() {
+        let report = LoadReport {
+            models: vec![ModelReport::default()],
+            errors: vec![ErrorCount::default()],
+            ..LoadReport::default()
+        };
+        let json = serde_json::to_value(&report).unwrap();
+        let keys = |value: &serde_json::Value| -> String {
+            value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            keys(&json),
+            "concurrency connections elapsed_s ended errors load models schema seconds seed \
+             shared_memory socket total"
+        );
+        assert_eq!(
+            keys(&json["total"]),
+            "expired failed goodput_per_s latency_us mean_batch ok rejected sent slo_met \
+             throughput_per_s utility"
+        );
+        assert_eq!(keys(&json["total"]["latency_us"]), "count max p50 p90 p99 p999");
+        assert_eq!(
+            keys(&json["models"][0]),
+            "expired failed goodput_per_s latency_us mean_batch name ok rate_per_s rejected \
+             request_bytes sent slo_met slo_us throughput_per_s utility"
+        );
+        assert_eq!(keys(&json["errors"][0]), "count text");
+        assert_eq!(serde_json::from_value::<LoadReport>(json).unwrap(), report);
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_is_divided() {
+        let model = ModelReport { name: "mobilenetv3_small".into(), ..ModelReport::default() };
+        let report = LoadReport { models: vec![model; 2], ..LoadReport::default() };
+        assert_eq!(report.table(200).lines().count(), 4);
+        let narrow = report.table(80);
+        assert_eq!(narrow.lines().count(), 9);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+        assert_eq!(narrow.matches("mobilenetv3_small").count(), 4);
+    }
+
     #[test]
     fn a_server_without_reply_parameters_shows_dashes() {
         let model = ModelReport { name: "m".into(), ..ModelReport::default() };
         let report = LoadReport { models: vec![model], ..LoadReport::default() };
-        let table = report.table();
+        let table = report.table(200);
         let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(row[6..], ["–"; 8]);
+        assert_eq!(row[7..], ["–"; 8]);
         assert_eq!(table.lines().count(), 2, "one model needs no total");
     }
 }

@@ -1,6 +1,7 @@
 //! A server of the protocol that answers as the test wants: late, never, or with an error.
 
 use bcedge::server::proto;
+use bcedge::telemetry::Snapshot;
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use http::{HeaderMap, Request, Response};
@@ -15,6 +16,8 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tonic::Code;
+
+const SERVICE: &str = "/inference.GRPCInferenceService/";
 
 /// What becomes of one inference request.
 #[derive(Clone, Debug)]
@@ -45,6 +48,10 @@ pub struct Seen {
     /// Registered regions: key, and the first bytes of the file.
     pub regions: Vec<(String, Vec<u8>)>,
     pub unregistered: usize,
+    /// What is answered to who asks for it. Without it this server knows gRPC only.
+    pub snapshot: Option<Snapshot>,
+    /// As JSON; a second one is refused.
+    pub commands: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -119,6 +126,12 @@ async fn serve(stream: UnixStream, streams: u32, context: Arc<Context>) {
     builder.initial_connection_window_size(1 << 24);
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
+        let grpc = request.uri().path().starts_with(SERVICE);
+        if !grpc && context.seen.lock().unwrap().snapshot.is_none() {
+            // What Triton's gRPC server does to whoever asks it for anything else.
+            connection.abrupt_shutdown(h2::Reason::PROTOCOL_ERROR);
+            continue;
+        }
         let context = Arc::clone(&context);
         tokio::spawn(async move {
             // An error here is a client that went away.
@@ -140,11 +153,8 @@ async fn answer(
         stream.flow_control().release_capacity(piece.len())?;
         body.extend_from_slice(&piece);
     }
-    let Some(method) = path.strip_prefix("/inference.GRPCInferenceService/") else {
-        let mut respond = respond;
-        let response = Response::builder().status(404).body(()).unwrap();
-        respond.send_response(response, false)?.send_data(r#"{"error":"no REST"}"#.into(), true)?;
-        return Ok(());
+    let Some(method) = path.strip_prefix(SERVICE) else {
+        return rest(&path, &body, respond, context);
     };
     let message = &body[5..];
     match method {
@@ -164,6 +174,27 @@ async fn answer(
         "ModelInfer" => infer(message, respond, context).await,
         _ => fail(respond, Code::Unimplemented, "not here"),
     }
+}
+
+/// bcedge's own calls, for a server that is told to know them.
+fn rest(
+    path: &str,
+    body: &[u8],
+    mut respond: SendResponse<Bytes>,
+    context: &Context,
+) -> Result<(), h2::Error> {
+    let mut seen = context.seen.lock().unwrap();
+    let (status, text) = match (path, &seen.snapshot) {
+        ("/v2/bcedge/snapshot", Some(snapshot)) => (200, serde_json::to_string(snapshot).unwrap()),
+        ("/v2/bcedge/command", Some(_)) if seen.commands.is_empty() => {
+            seen.commands.push(String::from_utf8(body.to_vec()).unwrap());
+            (200, "{}".into())
+        }
+        ("/v2/bcedge/command", Some(_)) => (400, r#"{"error":"one is enough"}"#.into()),
+        _ => (404, r#"{"error":"no REST"}"#.into()),
+    };
+    let response = Response::builder().status(status).body(()).unwrap();
+    respond.send_response(response, false)?.send_data(text.into(), true)
 }
 
 async fn infer(

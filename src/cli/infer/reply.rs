@@ -2,7 +2,9 @@
 
 use crate::client::infer::parameter_text;
 use crate::engine::DataType;
-use crate::server::proto::ModelInferResponse;
+use crate::server::proto::model_infer_response::InferOutputTensor;
+use crate::server::proto::{InferTensorContents, ModelInferResponse};
+use bytes::Bytes;
 use half::f16;
 use std::fmt::Write;
 
@@ -17,25 +19,7 @@ const FIRST_VALUES: usize = 8;
 pub(super) fn text(reply: &ModelInferResponse, top: usize) -> Result<String, String> {
     let mut text = String::new();
     for (index, output) in reply.outputs.iter().enumerate() {
-        let data: &[u8] = reply.raw_output_contents.get(index).map_or(&[], |data| data);
-        let shape: Vec<String> = output.shape.iter().map(i64::to_string).collect();
-        let _ = writeln!(text, "{}: {} [{}]", output.name, output.datatype, shape.join(", "));
-        let Some(data_type) = DataType::from_name(&output.datatype) else {
-            let _ = writeln!(text, "  {} bytes", data.len());
-            continue;
-        };
-        let elements =
-            output.shape.iter().try_fold(1i64, |n, &d| n.checked_mul(d.max(0))).unwrap_or(i64::MAX);
-        if i64::try_from(data.len() / data_type.size()) != Ok(elements) {
-            return Err(format!(
-                "the reply's output '{}' has {} bytes, which is not its shape [{}] of {}",
-                output.name,
-                data.len(),
-                shape.join(", "),
-                output.datatype
-            ));
-        }
-        text.push_str(&values_text(data_type, data, &output.shape, top));
+        text.push_str(&output_text(output, reply.raw_output_contents.get(index), top)?);
     }
     let mut parameters: Vec<String> = reply
         .parameters
@@ -47,6 +31,49 @@ pub(super) fn text(reply: &ModelInferResponse, top: usize) -> Result<String, Str
         let _ = writeln!(text, "{parameter}");
     }
     Ok(text)
+}
+
+fn output_text(
+    output: &InferOutputTensor,
+    raw: Option<&Bytes>,
+    top: usize,
+) -> Result<String, String> {
+    let shape: Vec<String> = output.shape.iter().map(i64::to_string).collect();
+    let shape = shape.join(", ");
+    let head = format!("{}: {} [{shape}]\n", output.name, output.datatype);
+    let Some(data_type) = DataType::from_name(&output.datatype) else {
+        return Ok(format!("{head}  {} bytes\n", raw.map_or(0, |data| data.len())));
+    };
+    let typed = output.contents.as_ref().map(|contents| typed_bytes(data_type, contents));
+    let data = raw.cloned().or(typed).unwrap_or_default();
+    let elements =
+        output.shape.iter().try_fold(1i64, |n, &d| n.checked_mul(d.max(0))).unwrap_or(i64::MAX);
+    let expected = elements.checked_mul(data_type.size() as i64);
+    if i64::try_from(data.len()).ok() != expected {
+        return Err(format!(
+            "the reply's output '{}' has {} bytes, which is not its shape [{shape}] of {}",
+            output.name,
+            data.len(),
+            output.datatype
+        ));
+    }
+    Ok(head + &values_text(data_type, &data, &output.shape, top))
+}
+
+/// The typed form of a tensor, which some servers send, in the bytes of the raw form. 8-bit
+/// integers travel as 32-bit ones there; FP16 has no typed form.
+fn typed_bytes(data_type: DataType, contents: &InferTensorContents) -> Bytes {
+    let c = contents;
+    let bytes: Vec<u8> = match data_type {
+        DataType::F32 => c.fp32_contents.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DataType::F16 => Vec::new(),
+        DataType::I64 => c.int64_contents.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DataType::I32 => c.int_contents.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DataType::I8 => c.int_contents.iter().map(|v| v.to_le_bytes()[0]).collect(),
+        DataType::U8 => c.uint_contents.iter().map(|v| v.to_le_bytes()[0]).collect(),
+        DataType::Bool => c.bool_contents.iter().map(|&v| u8::from(v)).collect(),
+    };
+    bytes.into()
 }
 
 fn values_text(data_type: DataType, data: &[u8], shape: &[i64], top: usize) -> String {
@@ -125,6 +152,16 @@ mod tests {
         let data: Vec<u8> = (0..20i64).flat_map(|v| v.to_le_bytes()).collect();
         let text = text(&reply("INT64", &[2, 10], data), 5).unwrap();
         assert_eq!(text.lines().nth(1), Some("  0 1 2 3 4 5 6 7 …"));
+    }
+
+    #[test]
+    fn typed_contents_read_like_raw_ones() {
+        let mut reply = reply("INT8", &[1, 3], vec![]);
+        reply.raw_output_contents.clear();
+        reply.outputs[0].contents =
+            Some(InferTensorContents { int_contents: vec![-1, 7, 0], ..Default::default() });
+        let text = text(&reply, 1).unwrap();
+        assert_eq!(text, "y: INT8 [1, 3]\n       1  7\nbatch: 4\n");
     }
 
     #[test]

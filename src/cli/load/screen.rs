@@ -14,9 +14,9 @@ use std::time::Duration;
 /// Seconds the sparkline shows.
 const HISTORY: usize = 120;
 /// From this width on the table has all its columns.
-const WIDE: u16 = 118;
+const WIDE: u16 = 128;
 /// The columns of the report's rows that a narrower table shows.
-const NARROW_COLUMNS: [usize; 9] = [0, 1, 2, 6, 7, 8, 10, 12, 13];
+const NARROW_COLUMNS: [usize; 10] = [0, 1, 2, 6, 7, 8, 9, 11, 13, 14];
 
 /// Runs the plan under the live view.
 ///
@@ -133,13 +133,19 @@ fn render(frame: &mut Frame, view: &View) {
 
 fn render_progress(frame: &mut Frame, report: &LoadReport, area: Rect) {
     let share = (report.elapsed_s / report.seconds).clamp(0.0, 1.0);
-    let label = format!("{:.1} of {:.0} s", report.elapsed_s, report.seconds);
+    let t = &report.total;
+    let outstanding = t.sent - (t.ok + t.rejected + t.expired + t.failed).min(t.sent);
+    let label = if share < 1.0 {
+        format!("{:.1} of {:.0} s", report.elapsed_s, report.seconds)
+    } else {
+        format!("waiting for {outstanding} answers")
+    };
     let ratio = if share.is_nan() { 0.0 } else { share };
     frame.render_widget(Gauge::default().ratio(ratio).label(label), area);
 }
 
 fn render_table(frame: &mut Frame, report: &LoadReport, area: Rect) {
-    let all: Vec<usize> = (0..14).collect();
+    let all: Vec<usize> = (0..report.rows()[0].len()).collect();
     let columns = if area.width >= WIDE { &all[..] } else { &NARROW_COLUMNS };
     let rows: Vec<Vec<String>> = report
         .rows()
@@ -250,7 +256,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing:\n{text}");
         }
-        assert!(drawn(&view, 130, 30).contains("rejected"));
+        assert!(drawn(&view, 140, 30).contains("rejected"));
     }
 
     #[test]
