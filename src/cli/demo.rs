@@ -80,11 +80,7 @@ pub fn run(args: Args) -> Result<(), String> {
     let report = load.join().map_err(|_| "the load generator panicked".to_owned())??;
     appliance.shut_down()?;
     shown?;
-    println!("{}", report.table());
-    match &args.json {
-        Some(path) => super::load::write_json(&report, path),
-        None => Ok(()),
-    }
+    super::load::deliver(&report, args.json.as_deref())
 }
 
 /// Builds the reference networks that `config` names and that are not there.

@@ -97,7 +97,11 @@ fn file_for_json(args: &Args) -> Option<&Path> {
     args.json.as_deref().filter(|path| *path != Path::new("-"))
 }
 
-fn deliver(report: &LoadReport, json: Option<&Path>) -> Result<(), String> {
+/// Prints the result table, and writes the JSON if asked for.
+///
+/// # Errors
+/// A text for the operator that names the file.
+pub(super) fn deliver(report: &LoadReport, json: Option<&Path>) -> Result<(), String> {
     let to_stdout = json == Some(Path::new("-"));
     if !to_stdout {
         println!("\n{}\n\n{}", report.title(), report.table(width()));
@@ -107,14 +111,6 @@ fn deliver(report: &LoadReport, json: Option<&Path>) -> Result<(), String> {
         println!("{}", report.json()?);
         return Ok(());
     }
-    write_json(report, path)
-}
-
-/// Writes the report's JSON into a file.
-///
-/// # Errors
-/// A text for the operator that names the file.
-pub(super) fn write_json(report: &LoadReport, path: &Path) -> Result<(), String> {
     std::fs::write(path, report.json()? + "\n")
         .map_err(|e| format!("can't write {}: {e}", path.display()))
 }
