@@ -23,9 +23,7 @@ impl SocketArgs {
         let Some(path) = &self.config else {
             return Ok(crate::config::SocketConfig::default().path);
         };
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| format!("can't read {}: {e}", path.display()))?;
-        let config: Config = ron::from_str(&text).map_err(|e| format!("{}:{e}", path.display()))?;
+        let config = Config::load(path).map_err(|e| e.to_string())?;
         Ok(config.socket.path)
     }
 }

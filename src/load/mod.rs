@@ -15,7 +15,6 @@ mod prepare;
 mod recorder;
 mod report;
 mod shared_memory;
-mod utility;
 
 pub use report::{ErrorCount, Figures, LoadReport, ModelReport, SCHEMA, duration_text};
 

@@ -2,10 +2,10 @@
 
 use super::prepare::Target;
 use super::report::{ErrorCount, Figures, LoadReport, ModelReport, SCHEMA, latency_percentiles};
-use super::utility::{normalised_latency, utility};
 use super::{Load, LoadPlan};
 use crate::client::ClientError;
 use crate::client::infer::ReplyHead;
+use crate::scheduler::utility::Cohort;
 use crate::units::Nanos;
 use crate::workload::Process;
 use hdrhistogram::Histogram;
@@ -40,7 +40,8 @@ struct ModelRecord {
     count: Counts,
     /// Of the requests answered with outputs, in µs.
     latency: Histogram<u64>,
-    windows: Vec<Window>,
+    /// The requests that arrived in each window.
+    windows: Vec<Cohort>,
     errors: ErrorTally,
 }
 
@@ -105,14 +106,6 @@ impl Counts {
     fn mean_batch(&self) -> Option<f64> {
         (self.executions > 0.0).then(|| self.batch_told as f64 / self.executions)
     }
-}
-
-/// The answered requests of those that arrived in one window.
-#[derive(Clone, Copy, Debug, Default)]
-struct Window {
-    answered: u64,
-    slo_met: u64,
-    normalised_latency_sum: f64,
 }
 
 impl Recorder {
@@ -253,12 +246,14 @@ impl ModelRecord {
         let Some(slo_us) = slo_us else { return };
         self.count.slo_met += u64::from(slo_met);
         if self.windows.len() <= window {
-            self.windows.resize(window + 1, Window::default());
+            self.windows.resize(window + 1, Cohort::default());
         }
-        let cohort = &mut self.windows[window];
-        cohort.answered += 1;
-        cohort.slo_met += u64::from(slo_met);
-        cohort.normalised_latency_sum += normalised_latency(latency_us, slo_us, slo_met);
+        let (latency, slo) = (Nanos::from_micros(latency_us), Nanos::from_micros(slo_us));
+        if slo_met {
+            self.windows[window].add_met(latency, slo);
+        } else {
+            self.windows[window].add_missed(latency, slo);
+        }
     }
 
     fn answered(&mut self, head: &ReplyHead, latency_us: u64, in_time: bool) {
@@ -298,27 +293,21 @@ impl ModelRecord {
         if elapsed_s <= 0.0 {
             return None;
         }
-        let window_s = WINDOW.as_secs_f64();
-        let full = ((elapsed_s / window_s) as usize).max(1);
+        let elapsed = Nanos::from_secs_f64(elapsed_s);
+        let full = ((elapsed.0 / WINDOW.0) as usize).max(1);
         let mut windows = self.windows.clone();
         for late in windows.split_off(full.min(windows.len())) {
             if let Some(last) = windows.last_mut() {
-                last.answered += late.answered;
-                last.slo_met += late.slo_met;
-                last.normalised_latency_sum += late.normalised_latency_sum;
+                last.merge(&late);
             }
         }
-        let utilities: Vec<f64> = windows
-            .iter()
-            .enumerate()
-            .filter(|(_, window)| window.answered > 0)
-            .map(|(index, window)| {
-                let last = index + 1 == full;
-                let length_s = if last { elapsed_s - index as f64 * window_s } else { window_s };
-                let goodput_per_s = window.slo_met as f64 / length_s;
-                utility(goodput_per_s, window.normalised_latency_sum / window.answered as f64)
-            })
-            .collect();
+        let length = |index: usize| {
+            let last = index + 1 == full;
+            if last { elapsed - Nanos(WINDOW.0 * index as u64) } else { WINDOW }
+        };
+        let windows = windows.iter().enumerate();
+        let utilities: Vec<f64> =
+            windows.filter_map(|(index, window)| window.utility(length(index))).collect();
         mean(&utilities)
     }
 }
