@@ -27,7 +27,8 @@ static MODELS: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fn succeeds(mut command: Command, limit: Duration) {
     let log = tempfile::NamedTempFile::new().unwrap();
-    command.stdout(log.reopen().unwrap()).stderr(log.reopen().unwrap());
+    let both = log.reopen().unwrap();
+    command.stdout(both.try_clone().unwrap()).stderr(both);
     let shown = format!("{command:?}");
     let status = support::run_with_deadline(command, limit).unwrap();
     let said = fs::read_to_string(log.path()).unwrap_or_default();

@@ -6,7 +6,7 @@ use super::sizes::{Size, stated};
 use super::{layout, windows};
 use crate::models::onnx::{AttributeProto, NodeProto};
 
-/// Iterations of a loop that a constant states.
+/// Iterations of a loop that an engine would run at load.
 const MAX_ITERATIONS: i64 = 1_000_000;
 
 /// A shape; `None` is a symbolic dimension.
@@ -327,9 +327,11 @@ fn einsum(inputs: &[Option<&Size>]) -> Option<Size> {
     parts.iter().all(|part| part.constant).then(|| Size::of_elements(outer))
 }
 
+/// A loop over constants alone runs at load. Others may state any count: exporters do for a `while`.
 fn check_loop(inputs: &[Option<&Size>]) -> Result<(), Refusal> {
+    let at_load = inputs.iter().flatten().all(|input| input.constant);
     match ints(inputs, 0) {
-        Some(&[times]) if times > MAX_ITERATIONS => {
+        Some(&[times]) if at_load && times > MAX_ITERATIONS => {
             Err(format!("a loop of {times} iterations; at most {MAX_ITERATIONS}"))
         }
         _ => Ok(()),

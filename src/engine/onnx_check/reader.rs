@@ -12,8 +12,10 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-/// Everything but tensors' data.
-const MAX_STRUCTURE_BYTES: u64 = 128 << 20;
+/// Everything but tensors' data. Decoded, two bytes of it can take some thirty.
+const MAX_STRUCTURE_BYTES: u64 = 32 << 20;
+/// Tensors' data that is typed, which has to be read to be counted, or small.
+const MAX_DATA_BYTES: u64 = 256 << 20;
 /// Nodes, attributes, tensors and declared values together.
 const MAX_MESSAGES: usize = 1_000_000;
 /// Graphs inside nodes inside graphs.
@@ -42,6 +44,8 @@ enum Step {
     Enter(Kind),
     /// A tensor's data.
     Data,
+    /// A tensor's data as typed values.
+    Values,
     /// Nothing that an engine reads.
     Skip,
     Refuse(&'static str),
@@ -67,7 +71,8 @@ impl Kind {
             (Kind::Attribute, 22 | 23) => Step::Refuse("sparse tensors"),
             (Kind::Attribute, 1..=4 | 7..=9 | 20) => Step::Copy,
             (Kind::Tensor, 9) => Step::Data,
-            (Kind::Tensor, 1..=8 | 10 | 11 | 13 | 14) => Step::Copy,
+            (Kind::Tensor, 4 | 5 | 7 | 10 | 11) => Step::Values,
+            (Kind::Tensor, 1..=3 | 6 | 8 | 13 | 14) => Step::Copy,
             _ => Step::Skip,
         }
     }
@@ -75,16 +80,18 @@ impl Kind {
 
 /// The model at `path`; large `raw_data` is replaced by `raw_data_bytes`.
 pub fn read(path: &Path) -> Result<ModelProto, Refusal> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let about = file.metadata().map_err(|error| error.to_string())?;
+    // Before it is opened: opening a pipe would wait for whoever writes to it.
+    let about = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !about.is_file() {
         return Err("this is not a file".into());
     }
+    let file = File::open(path).map_err(|error| error.to_string())?;
     let mut walker = Walker {
         input: BufReader::new(file),
         at: 0,
         messages: 0,
         kept: 0,
+        data: 0,
         nesting: 0,
         out: Vec::new(),
     };
@@ -99,8 +106,10 @@ struct Walker<R> {
     /// Bytes read or skipped so far.
     at: u64,
     messages: usize,
-    /// Bytes copied so far.
+    /// Bytes of structure copied so far.
     kept: u64,
+    /// Bytes of tensors' data copied so far.
+    data: u64,
     nesting: usize,
     /// The content of the innermost message, so far.
     out: Vec<u8>,
@@ -125,7 +134,7 @@ impl Walker<BufReader<File>> {
                 data += 1;
             }
             if data > 1 || (kind == Kind::Model && graphs > 1) {
-                return Err(self.damaged("a second graph in a model, or data in a tensor"));
+                return Err(self.damaged("a graph, or the data of a tensor, comes twice"));
             }
             match wire {
                 2 => self.delimited(step, field as u32, end)?,
@@ -151,9 +160,17 @@ impl Walker<BufReader<File>> {
                 encode_varint(len, &mut self.out);
                 Ok(())
             }
-            Step::Data | Step::Copy => self.copy(field, len),
+            Step::Data | Step::Values => {
+                self.count_data(len)?;
+                self.copy(field, len)
+            }
+            Step::Copy => {
+                self.count_kept(len.saturating_add(2))?;
+                self.copy(field, len)
+            }
             Step::Message => {
                 self.count_message()?;
+                self.count_kept(len.saturating_add(2))?;
                 self.copy(field, len)
             }
             Step::Enter(kind) => self.enter(kind, field, field_end),
@@ -184,15 +201,18 @@ impl Walker<BufReader<File>> {
         if matches!(step, Step::Enter(_) | Step::Message | Step::Data) {
             return Err(self.damaged("a number where a message belongs"));
         }
-        let keep = matches!(step, Step::Copy);
+        if let Step::Refuse(what) = step {
+            return Err(format!("the model uses {what}; this is not supported"));
+        }
+        let keep = matches!(step, Step::Copy | Step::Values);
         if keep {
+            self.count_kept(2)?;
             encode_varint(key, &mut self.out);
         }
         match key & 7 {
             0 => {
                 let value = self.varint(end)?;
                 if keep {
-                    self.count_kept(2)?;
                     encode_varint(value, &mut self.out);
                 }
             }
@@ -215,7 +235,6 @@ impl Walker<BufReader<File>> {
     }
 
     fn copy_bytes(&mut self, len: u64) -> Result<(), Refusal> {
-        self.count_kept(len)?;
         let start = self.out.len();
         self.out.resize(start + len as usize, 0);
         self.input.read_exact(&mut self.out[start..]).map_err(|error| error.to_string())?;
@@ -255,13 +274,21 @@ impl Walker<BufReader<File>> {
         Ok(())
     }
 
+    fn count_data(&mut self, len: u64) -> Result<(), Refusal> {
+        self.data = self.data.saturating_add(len);
+        if self.data > MAX_DATA_BYTES {
+            return Err(format!(
+                "more than {MAX_DATA_BYTES} bytes of typed tensor values; \
+                 store weights as raw_data or external data"
+            ));
+        }
+        Ok(())
+    }
+
     fn count_kept(&mut self, len: u64) -> Result<(), Refusal> {
         self.kept = self.kept.saturating_add(len);
         if self.kept > MAX_STRUCTURE_BYTES {
-            return Err(format!(
-                "more than {MAX_STRUCTURE_BYTES} bytes besides tensors' raw data; \
-                 store weights as raw_data or external data"
-            ));
+            return Err(format!("more than {MAX_STRUCTURE_BYTES} bytes besides tensors' data"));
         }
         Ok(())
     }

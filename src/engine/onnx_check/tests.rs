@@ -197,8 +197,11 @@ fn results_that_grow_from_node_to_node_are_refused() {
 
 #[test]
 fn an_endless_loop_and_deep_nesting_are_refused() {
-    let times = tensor("times", &[], &[i64::MAX]);
-    refused(&doubled(vec![node("Loop", &["times", ""], "y")], vec![times]), &["the Loop"]);
+    let times = || tensor("times", &[], &[i64::MAX]);
+    let constant = doubled(vec![node("Loop", &["times", ""], "y")], vec![times()]);
+    refused(&constant, &["the Loop", "iterations"]);
+    let until = doubled(vec![node("Loop", &["times", "", "OUTPUT0"], "y")], vec![times()]);
+    assert!(check_bytes(&until.encode_to_vec()).is_ok());
 
     let mut graph = GraphProto::default();
     for _ in 0..40 {
@@ -445,4 +448,24 @@ fn mutate_numbers(whole: &[u8], rng: &mut Xoshiro256PlusPlus) -> Vec<u8> {
         }
     }
     model.encode_to_vec()
+}
+
+/// Tiny messages decode to something much larger: their number is bounded before that.
+#[test]
+fn floods_of_empty_messages_are_refused_before_they_are_decoded() {
+    let flood = |field: u8, count: usize| {
+        let graph = [field << 3 | 2, 0].repeat(count);
+        let mut bytes = vec![7 << 3 | 2];
+        prost::encoding::encode_varint(graph.len() as u64, &mut bytes);
+        [bytes, graph].concat()
+    };
+    let nodes = check_bytes(&flood(1, 1_100_000)).unwrap_err();
+    assert!(nodes.contains("more than 1000000 nodes"), "{nodes}");
+    let names = [[26, 0].repeat(20 << 20)].concat();
+    let mut node = vec![10];
+    prost::encoding::encode_varint(names.len() as u64, &mut node);
+    let mut model = vec![58];
+    prost::encoding::encode_varint((node.len() + names.len()) as u64, &mut model);
+    let refusal = check_bytes(&[model, node, names].concat()).unwrap_err();
+    assert!(refusal.contains("bytes besides tensors' data"), "{refusal}");
 }
