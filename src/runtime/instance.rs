@@ -3,6 +3,7 @@
 
 use crate::doorbell::Doorbell;
 use crate::engine::{Engine, ExecutionContext, ModelSpec};
+use crate::pipeline::Outcome;
 use crate::server::gateway::{AnswerOutput, InputData, Payload};
 use crate::units::{BatchSize, RequestId};
 use ringbuf::traits::{Consumer, Observer, Producer, Split};
@@ -21,8 +22,21 @@ pub(super) struct WorkItem {
     pub(super) payload: Payload,
     /// Filled by the instance.
     pub(super) outputs: Vec<AnswerOutput>,
-    /// Why this request alone failed, such as shared memory that went away.
-    pub(super) error: Option<String>,
+    /// Why this request alone failed.
+    pub(super) error: Option<WorkError>,
+}
+
+/// What went wrong with one request of a batch, and what that makes of it.
+#[derive(Debug)]
+pub(super) struct WorkError {
+    pub(super) outcome: Outcome,
+    pub(super) text: String,
+}
+
+impl WorkError {
+    fn payload(text: String) -> WorkError {
+        WorkError { outcome: Outcome::PayloadLost, text }
+    }
 }
 
 /// A batch to run. The vector travels back in the report, so that it is allocated once.
@@ -166,8 +180,39 @@ fn run_batch(
     if work.iter().all(|item| item.error.is_some()) {
         return Ok(());
     }
-    context.execute(batch).map_err(|e| e.to_string())?;
-    scatter(spec, context, work, batch)
+    match context.execute(batch) {
+        Ok(()) => scatter(spec, context, work, batch),
+        Err(e) if work.len() == 1 => Err(e.to_string()),
+        Err(_) => run_one_by_one(spec, context, work),
+    }
+}
+
+/// After a batch failed: one client's impossible input, such as a token id outside the vocabulary,
+/// must not fail the requests it happened to share a batch with.
+///
+/// # Errors
+/// When none of them runs: then it is the engine, not an input.
+fn run_one_by_one(
+    spec: &ModelSpec,
+    context: &mut dyn ExecutionContext,
+    work: &mut [WorkItem],
+) -> Result<(), String> {
+    let mut last_error = None;
+    let mut succeeded = false;
+    for item in work.iter_mut().filter(|item| item.error.is_none()) {
+        let items = item.items;
+        match run_batch(spec, context, std::slice::from_mut(item), items) {
+            Ok(()) => succeeded = true,
+            Err(text) => {
+                last_error = Some(text.clone());
+                item.error = Some(WorkError { outcome: Outcome::EngineFailed, text });
+            }
+        }
+    }
+    match last_error {
+        Some(text) if !succeeded => Err(text),
+        _ => Ok(()),
+    }
 }
 
 /// Copies every request's tensors to its place in the staging memory: the only copy of a payload
@@ -188,7 +233,7 @@ fn gather(
             if let Err(text) = fill(place, item.payload.inputs.get(index)) {
                 // Its rows still run, as zeros, and are thrown away.
                 place.fill(0);
-                item.error.get_or_insert(text);
+                item.error.get_or_insert(WorkError::payload(text));
             }
         }
     }
@@ -252,7 +297,7 @@ fn hand_over(item: &mut WorkItem, index: usize, shape: Vec<i64>, data: bytes::By
         None => AnswerOutput { index, shape, data, shared_bytes: None },
         Some(place) => {
             if let Err(text) = place.write(&data) {
-                item.error.get_or_insert(text);
+                item.error.get_or_insert(WorkError::payload(text));
                 return;
             }
             let shared_bytes = Some(data.len() as u64);
@@ -268,4 +313,99 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("the engine panicked: {}", text.unwrap_or("without a message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{DataType, EngineError, InstanceLoop, OutputTensor, TensorSpec};
+    use crate::server::gateway::WantedOutput;
+    use bytes::Bytes;
+
+    /// Doubles bytes; a batch with a zero in it fails.
+    struct Picky {
+        staging: Vec<u8>,
+        output: Vec<u8>,
+    }
+
+    impl ExecutionContext for Picky {
+        fn stage(&mut self, _: usize, batch: BatchSize) -> &mut [u8] {
+            &mut self.staging[..2 * batch.get()]
+        }
+
+        fn execute(&mut self, batch: BatchSize) -> Result<(), EngineError> {
+            let input = &self.staging[..2 * batch.get()];
+            if input.contains(&0) {
+                return Err(EngineError::Execute("there is a zero".into()));
+            }
+            self.output = input.iter().map(|x| 2 * x).collect();
+            Ok(())
+        }
+
+        fn take_output(&mut self, _: usize) -> OutputTensor {
+            let data = Bytes::from(std::mem::take(&mut self.output));
+            OutputTensor { shape: vec![data.len() as i64 / 2, 2], data }
+        }
+
+        fn enter(&mut self, body: InstanceLoop<'_>) {
+            body(self);
+        }
+    }
+
+    fn spec() -> ModelSpec {
+        let tensor =
+            |name: &str| TensorSpec { name: name.into(), data_type: DataType::U8, shape: vec![2] };
+        ModelSpec {
+            inputs: vec![tensor("in")],
+            outputs: vec![tensor("out")],
+            batched: true,
+            max_batch: BatchSize(8),
+        }
+    }
+
+    fn item(id: u64, data: &'static [u8]) -> WorkItem {
+        WorkItem {
+            id: RequestId(id),
+            items: BatchSize(data.len() as u32 / 2),
+            payload: Payload {
+                inputs: vec![InputData::Inline(Bytes::from_static(data))],
+                outputs: vec![WantedOutput { index: 0, place: None }],
+            },
+            outputs: Vec::new(),
+            error: None,
+        }
+    }
+
+    fn run(work: &mut [WorkItem]) -> Result<(), String> {
+        let mut context = Picky { staging: vec![0; 16], output: Vec::new() };
+        let batch = BatchSize(work.iter().map(|item| item.items.0).sum());
+        run_batch(&spec(), &mut context, work, batch)
+    }
+
+    #[test]
+    fn every_request_gets_its_own_rows() {
+        let mut work = [item(1, &[1, 2]), item(2, &[3, 4, 5, 6]), item(3, &[7, 8])];
+        run(&mut work).unwrap();
+        let rows: Vec<(&[i64], &[u8])> =
+            work.iter().map(|w| (&*w.outputs[0].shape, &*w.outputs[0].data)).collect();
+        assert_eq!(rows[0], (&[1, 2][..], &[2, 4][..]));
+        assert_eq!(rows[1], (&[2, 2][..], &[6, 8, 10, 12][..]));
+        assert_eq!(rows[2], (&[1, 2][..], &[14, 16][..]));
+    }
+
+    #[test]
+    fn an_impossible_input_fails_its_own_request_only() {
+        let mut work = [item(1, &[1, 2]), item(2, &[0, 4]), item(3, &[7, 8])];
+        run(&mut work).unwrap();
+        assert_eq!(&*work[0].outputs[0].data, [2, 4]);
+        assert_eq!(&*work[2].outputs[0].data, [14, 16]);
+        let error = work[1].error.as_ref().unwrap();
+        assert_eq!((error.outcome, &*error.text), (Outcome::EngineFailed, "there is a zero"));
+    }
+
+    #[test]
+    fn when_none_runs_it_is_the_engine() {
+        assert_eq!(run(&mut [item(1, &[0, 2]), item(2, &[0, 4])]), Err("there is a zero".into()));
+        assert_eq!(run(&mut [item(1, &[0, 2])]), Err("there is a zero".into()));
+    }
 }

@@ -6,7 +6,7 @@
 use super::Lifecycle;
 use super::commands::LoadWaiter;
 use super::fleet::Fleet;
-use super::instance::{Report, WorkItem};
+use super::instance::{Report, WorkError, WorkItem};
 use super::loader::LoadReport;
 use super::status::Status;
 use crate::config::Config;
@@ -51,7 +51,7 @@ struct Held {
     model: Option<(RequestId, ModelId)>,
     payload: Payload,
     outputs: Vec<AnswerOutput>,
-    error: Option<String>,
+    error: Option<WorkError>,
 }
 
 impl Reactor {
@@ -229,6 +229,9 @@ impl Reactor {
                 let ok = result.is_ok();
                 let items = work.iter().map(|item| item.items.0).sum();
                 for item in work.drain(..) {
+                    if let Some(error) = &item.error {
+                        self.status.event_error(model, format!("a request failed: {}", error.text));
+                    }
                     let held = &mut self.held[index(item.id)];
                     held.outputs = item.outputs;
                     held.error = item.error;
@@ -249,20 +252,23 @@ impl Reactor {
 
     /// The engine returned an error; its batch is answered with it, the instance stays.
     fn engine_failed(&mut self, model: ModelId, instance: u16, text: String) {
-        for request in self.pipeline.batch(model, instance) {
-            self.held[index(request.id)].error = Some(text.clone());
-        }
+        self.note_error(model, instance, Outcome::EngineFailed, &text);
         self.status.event_error(model, format!("instance {instance}: a batch failed: {text}"));
     }
 
     /// The instance's thread ended: by a panic, or before it began.
     fn lost(&mut self, model: ModelId, instance: u16, text: String) {
-        for request in self.pipeline.batch(model, instance) {
-            self.held[index(request.id)].error = Some(text.clone());
-        }
+        self.note_error(model, instance, Outcome::InstanceLost, &text);
         self.status.replaced(model, format!("instance {instance}: {text}; it is replaced"));
         self.fleet.remove(model, instance);
         self.step(Event::InstanceLost { model, instance });
+    }
+
+    /// Keeps the reason for the answers that the next step gives.
+    fn note_error(&mut self, model: ModelId, instance: u16, outcome: Outcome, text: &str) {
+        for request in self.pipeline.batch(model, instance) {
+            self.held[index(request.id)].error = Some(WorkError { outcome, text: text.into() });
+        }
     }
 
     fn abandon(&mut self, model: ModelId, instance: u16) {
@@ -286,10 +292,11 @@ impl Reactor {
         held.model = None;
         held.payload = Payload::default();
         let outputs = std::mem::take(&mut held.outputs);
-        let detail = held.error.take();
-        if detail.is_some() && matches!(outcome, Outcome::Completed(_)) {
-            outcome = Outcome::PayloadLost;
+        let error = held.error.take();
+        if let (Some(error), Outcome::Completed(_)) = (&error, outcome) {
+            outcome = error.outcome;
         }
+        let detail = error.map(|error| error.text);
         self.status.recorder(request.model).answered(request, &outcome, now);
         let pushed = self
             .port

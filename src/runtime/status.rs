@@ -19,10 +19,21 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Between two error events of one model.
+const QUIET_MS: u64 = 1_000;
+
+/// Keeps a model's errors from flooding the log.
+#[derive(Clone, Copy, Default)]
+struct Quiet {
+    until_unix_ms: u64,
+    unheard: u64,
+}
+
 pub(super) struct Status {
     catalog: Catalog,
     published: Arc<ArcSwap<Catalog>>,
     recorders: Vec<Recorder>,
+    quiet: Vec<Quiet>,
     events: VecDeque<Event>,
     /// The events as the last snapshot showed them.
     shown_events: Arc<Vec<Event>>,
@@ -45,6 +56,7 @@ impl Status {
                 models: config.models.iter().map(|m| entry(m, &config.policy)).collect(),
             },
             published: port.catalog.clone(),
+            quiet: vec![Quiet::default(); config.models.len()],
             recorders: config.models.iter().map(|_| Recorder::default()).collect(),
             events: VecDeque::new(),
             shown_events: Arc::default(),
@@ -121,9 +133,19 @@ impl Status {
         self.recorders[model.index()].executed(items, now);
     }
 
+    /// An error of a model; a model that has many of them is heard once a second.
     pub(super) fn event_error(&mut self, model: ModelId, text: String) {
+        let quiet = &mut self.quiet[model.index()];
+        let now_ms = super::unix_ms();
+        if now_ms < quiet.until_unix_ms {
+            quiet.unheard += 1;
+            return;
+        }
+        let unheard = std::mem::take(&mut quiet.unheard);
+        quiet.until_unix_ms = now_ms + QUIET_MS;
         let name = self.name(model).to_owned();
-        self.event(Level::Error, Some(&name), text);
+        let more = if unheard > 0 { format!(" ({unheard} more since)") } else { String::new() };
+        self.event(Level::Error, Some(&name), text + &more);
     }
 
     pub(super) fn replaced(&mut self, model: ModelId, text: String) {
