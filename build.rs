@@ -11,8 +11,56 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut config = prost_build::Config::new();
     // Tensors stay slices of the message they came in, they are never copied into vectors.
     config.bytes(["."]);
+    rest_renderings(&mut config);
     tonic_prost_build::configure()
         .build_transport(false)
         .compile_fds_with_config(descriptors, config)?;
     Ok(())
+}
+
+/// The REST interface answers with the same messages as JSON, in Triton's spelling.
+fn rest_renderings(config: &mut prost_build::Config) {
+    for message in [
+        "ServerMetadataResponse",
+        "ModelMetadataResponse",
+        "StatisticDuration",
+        "InferStatistics",
+        "ModelStatistics",
+        "ModelStatisticsResponse",
+        "RepositoryIndexResponse",
+        "SystemSharedMemoryStatusResponse",
+        "CudaSharedMemoryStatusResponse",
+        "ModelInput",
+        "ModelOutput",
+        "ModelInstanceGroup",
+        "ModelVersionPolicy",
+        "ModelQueuePolicy",
+        "ModelDynamicBatching",
+        "ModelParameter",
+        "ModelTransactionPolicy",
+        "ModelConfig",
+    ] {
+        config.type_attribute(format!(".inference.{message}"), "#[derive(serde::Serialize)]");
+    }
+    for (message, oneof) in
+        [("ModelConfig", "scheduling_choice"), ("ModelVersionPolicy", "policy_choice")]
+    {
+        // Without the leading dot a path means the field alone, not what is below it as well.
+        let path = format!("{message}.{oneof}");
+        config.type_attribute(&path, "#[serde(rename_all = \"snake_case\")]");
+        config.field_attribute(&path, "#[serde(flatten)]");
+    }
+    for (field, enumeration) in [
+        ("ModelInput.data_type", "data_type"),
+        ("ModelOutput.data_type", "data_type"),
+        ("ModelInstanceGroup.kind", "instance_kind"),
+        ("ModelQueuePolicy.timeout_action", "timeout_action"),
+    ] {
+        config.field_attribute(
+            format!(".inference.{field}"),
+            format!(
+                "#[serde(serialize_with = \"crate::server::rest::enum_names::{enumeration}\")]"
+            ),
+        );
+    }
 }

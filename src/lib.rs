@@ -12,11 +12,18 @@
 //! the live runtime drives it from real sockets and engines, tests drive it with virtual time.
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod doorbell;
 pub mod engine;
+pub mod load;
+pub mod models;
 pub mod pipeline;
+pub mod profiler;
+pub mod runtime;
 pub mod scheduler;
 pub mod server;
 pub mod telemetry;
+pub mod tui;
 pub mod units;
+pub mod workload;

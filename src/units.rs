@@ -112,7 +112,9 @@ impl ModelId {
 pub struct RequestId(pub u64);
 
 /// Items (rows) that run together. A request usually brings one; a client may send several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct BatchSize(pub u32);
 
@@ -131,7 +133,9 @@ impl fmt::Display for BatchSize {
 }
 
 /// Instances (execution context + stream + thread) of one model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct InstanceCount(pub u16);
 

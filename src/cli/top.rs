@@ -1,5 +1,4 @@
 //! `bcedge top`.
-
 #[derive(clap::Args, Debug)]
 pub struct Args {}
 

@@ -1,7 +1,22 @@
-//! config.ron: the schema. Unknown fields are refused; every error carries line and column.
+//! config.ron: the schema, with what every value may be. Unknown fields are refused; all problems
+//! are reported at once, each with its line and column (see [`report`]).
+
+mod bounds;
+mod cross;
+mod explain;
+mod outline;
+mod reader;
+pub mod report;
+mod slo;
+
+pub use bounds::{MAX_MODELS, MAX_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
+pub use cross::group_id;
+pub use reader::{check, check_text};
+pub use report::ConfigErrors;
+pub use slo::auto_slo_us;
 
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The whole of config.ron.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -12,7 +27,7 @@ pub struct Config {
     #[serde(default)]
     pub device: Device,
     /// CPU threads of one instance. 0: one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounds::within::<0, 256, _, _>")]
     pub threads_per_instance: u32,
     /// Where libonnxruntime.so is; searched for when absent.
     #[serde(default)]
@@ -22,31 +37,69 @@ pub struct Config {
     pub policy: PolicyConfig,
     #[serde(default)]
     pub scheduler: SchedulerConfig,
+    /// At least one, at most [`MAX_MODELS`]; every name once.
+    #[serde(deserialize_with = "bounds::models")]
     pub models: Vec<ModelConfig>,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, as one text for the operator.
+    pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        let (config, report) = check(path);
+        config.ok_or(ConfigErrors(report))
+    }
+
+    /// The configuration this program was built with: the six reference networks.
+    ///
+    /// # Errors
+    /// Never in a released program; a test loads it.
+    pub fn built_in() -> Result<Config, ConfigErrors> {
+        let (config, report) = check_text("config.ron", include_str!("../../config.ron").into());
+        config.ok_or(ConfigErrors(report))
+    }
+
+    /// Batches that the device runs side by side without slowing each other: its cores over the
+    /// threads of an instance.
+    pub fn lanes(&self) -> u32 {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        (cores / self.threads_per_instance.max(1)).max(1)
+    }
 }
 
 /// The Unix socket and what one client may take of it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SocketConfig {
-    /// Relative to the working directory.
+    /// Relative to the working directory; at most [`MAX_SOCKET_PATH_BYTES`] bytes.
+    #[serde(deserialize_with = "bounds::socket_path")]
     pub path: PathBuf,
-    /// Permission bits of the socket file, as `0o660`.
+    /// Permission bits of the socket file, as `0o660`; the owner can always read and write.
+    #[serde(deserialize_with = "bounds::mode")]
     pub mode: u32,
     /// Group that owns the socket file; the process's own when absent.
     pub group: Option<String>,
-    /// Largest request or response message.
+    /// Largest request or response message: 64 KiB to 2 GiB.
+    #[serde(deserialize_with = "bounds::within::<65_536, 2_147_483_648, _, _>")]
     pub max_message_bytes: u64,
+    #[serde(deserialize_with = "bounds::within::<1, 65_536, _, _>")]
     pub max_connections: u32,
     /// Requests one connection may have unanswered.
+    #[serde(deserialize_with = "bounds::within::<1, 65_536, _, _>")]
     pub max_in_flight_per_connection: u32,
-    /// A connection without a request for this long is closed. 0: never.
+    /// A connection without a request for this long is closed, at most a day. 0: never.
+    #[serde(deserialize_with = "bounds::within::<0, 86_400_000, _, _>")]
     pub idle_timeout_ms: u64,
     /// A client has this long to finish its request's headers, and between parts of its body.
+    #[serde(deserialize_with = "bounds::within::<10, 600_000, _, _>")]
     pub header_timeout_ms: u64,
-    /// Most bytes of shared memory one client may have registered.
+    /// Most bytes of shared memory one client may have registered, up to 1 TiB. 0: none.
+    #[serde(deserialize_with = "bounds::within::<0, 1_099_511_627_776, _, _>")]
     pub max_shared_memory_bytes: u64,
     /// On SIGTERM, accepted requests have this long to finish.
+    #[serde(deserialize_with = "bounds::within::<0, 600_000, _, _>")]
     pub drain_timeout_ms: u64,
 }
 
@@ -84,15 +137,21 @@ pub enum Device {
 #[serde(deny_unknown_fields)]
 pub enum PolicyConfig {
     /// Up to `batch` items whenever an instance is free; never waits for more.
-    Fixed { batch: u32, instances: u32 },
+    Fixed {
+        #[serde(deserialize_with = "bounds::within::<1, 1024, _, _>")]
+        batch: u32,
+        #[serde(deserialize_with = "bounds::within::<1, 64, _, _>")]
+        instances: u32,
+    },
     /// Triton's dynamic batcher.
     Triton {
         /// A queue that can form one of these goes at once; empty: the model's largest.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "bounds::list_within::<1, 1024, _>")]
         preferred_batch_sizes: Vec<u32>,
-        /// Otherwise the oldest request waits at most this long for company.
-        #[serde(default)]
+        /// Otherwise the oldest request waits at most this long for company; up to a minute.
+        #[serde(default, deserialize_with = "bounds::within::<0, 60_000_000, _, _>")]
         max_queue_delay_us: u64,
+        #[serde(deserialize_with = "bounds::within::<1, 64, _, _>")]
         instances: u32,
     },
     /// Waits for a fuller batch only while the oldest request's slack allows.
@@ -104,12 +163,15 @@ pub enum PolicyConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct SchedulerConfig {
     /// Time between a policy's decisions.
+    #[serde(deserialize_with = "bounds::within::<1, 10_000, _, _>")]
     pub slot_ms: u64,
     /// Whether a request that can't meet its deadline is refused at once.
     pub admission: Admission,
     /// A batch that runs longer than this many times its prediction counts as hung …
+    #[serde(deserialize_with = "bounds::number::<1, 1_000_000, _>")]
     pub hang_factor: f64,
     /// … but not before this.
+    #[serde(deserialize_with = "bounds::within::<1, 3_600_000, _, _>")]
     pub hang_floor_ms: u64,
 }
 
@@ -136,18 +198,22 @@ pub enum Admission {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// The name clients use.
+    /// The name clients use: letters, digits, `_`, `-` and `.`, at most [`MAX_NAME_BYTES`].
+    #[serde(deserialize_with = "bounds::name")]
     pub name: String,
     pub engine: EngineConfig,
     #[serde(default)]
     pub slo: Slo,
     /// Most items in a batch; the engine's own limit when absent and smaller.
-    #[serde(default = "default_max_batch")]
+    #[serde(default = "default_max_batch", deserialize_with = "bounds::within::<1, 1024, _, _>")]
     pub max_batch: u32,
-    #[serde(default = "default_max_instances")]
+    #[serde(default = "default_max_instances", deserialize_with = "bounds::within::<1, 64, _, _>")]
     pub max_instances: u32,
     /// Requests that may wait.
-    #[serde(default = "default_queue_bound")]
+    #[serde(
+        default = "default_queue_bound",
+        deserialize_with = "bounds::within::<1, 65_536, _, _>"
+    )]
     pub queue_bound: u32,
     /// This model's own policy.
     #[serde(default)]
@@ -174,7 +240,7 @@ fn default_true() -> bool {
 #[serde(deny_unknown_fields)]
 pub enum EngineConfig {
     /// An ONNX file, run on the device.
-    Onnx(PathBuf),
+    Onnx(#[serde(deserialize_with = "bounds::path")] PathBuf),
     /// No computation: sleeps by a table. For trying schedulers and for tests.
     Synthetic(SyntheticConfig),
 }
@@ -183,10 +249,13 @@ pub enum EngineConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyntheticConfig {
-    /// Execution time by batch size, ascending; between the entries it is interpolated.
+    /// (batch size, µs), ascending by batch size; between the entries it is interpolated.
+    #[serde(deserialize_with = "bounds::latency_table")]
     pub latency_us: Vec<(u32, u64)>,
+    #[serde(deserialize_with = "bounds::within::<1, 16_777_216, _, _>")]
     pub elements: u32,
     /// The nth run (from 1, counted over all instances) misbehaves like this.
+    #[serde(deserialize_with = "bounds::faults")]
     pub faults: Vec<(u64, Fault)>,
 }
 
@@ -205,16 +274,18 @@ pub enum Fault {
     /// The run does not come back.
     Hang,
     /// This and every later run takes this many times as long.
-    Slow(f64),
+    Slow(#[serde(deserialize_with = "bounds::number::<0, 1_000_000, _>")] f64),
 }
 
 /// A model's service level objective: how long an answer may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Slo {
-    /// From the measured profile of this device.
+    /// From the measured profile of this device, by [`auto_slo_us`].
     #[default]
     Auto,
-    Ms(u64),
-    Us(u64),
+    /// 1 ms to 10 minutes.
+    Ms(#[serde(deserialize_with = "bounds::within::<1, 600_000, _, _>")] u64),
+    /// 100 µs to 10 minutes.
+    Us(#[serde(deserialize_with = "bounds::within::<100, 600_000_000, _, _>")] u64),
 }

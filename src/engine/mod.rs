@@ -3,8 +3,18 @@
 //! An [`Engine`] is loaded once per model and owns the weights; every instance of the model gets an
 //! [`ExecutionContext`] of its own, which owns the staging memory and runs one batch at a time.
 
+mod file_stamp;
+mod onnxruntime;
+mod open;
+mod rten;
+mod signature;
+mod staging;
+mod synthetic;
 mod tensor;
 
+pub use file_stamp::FileStamp;
+pub use open::open;
+pub(crate) use synthetic::latency as synthetic_latency;
 pub use tensor::{DataType, ModelSpec, OutputTensor, TensorSpec};
 
 use crate::units::BatchSize;
@@ -58,9 +68,11 @@ pub trait ExecutionContext: Send {
     /// Moves output `output` of the last run out, first dimension = batch for a batched model.
     fn take_output(&mut self, output: usize) -> OutputTensor;
 
-    /// Runs the instance's whole loop inside whatever the engine needs around it, such as a worker
-    /// of its thread pool, so that each `execute` saves a hop between threads.
-    fn enter(&self, body: Box<dyn FnOnce() + Send + '_>) {
-        body();
-    }
+    /// Runs the instance's whole loop with this context, inside whatever the engine needs around
+    /// it: an engine with a thread pool makes the loop one of the pool's workers, so that no
+    /// `execute` hops between threads. Returns when `body` does; a panic in it comes through.
+    fn enter(&mut self, body: InstanceLoop<'_>);
 }
+
+/// What an instance does with its context until it ends.
+pub type InstanceLoop<'a> = Box<dyn FnOnce(&mut dyn ExecutionContext) + Send + 'a>;

@@ -1,5 +1,6 @@
 //! Tensor types and shapes as the engines and the protocol both name them.
 
+use super::EngineError;
 use crate::units::BatchSize;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -98,10 +99,29 @@ pub struct ModelSpec {
 }
 
 /// One output of one run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputTensor {
     /// Full shape; the first dimension is the batch for a batched model.
     pub shape: Vec<i64>,
     /// Little-endian, row-major.
     pub data: Bytes,
+}
+
+impl OutputTensor {
+    /// Refuses a result that cannot be cut into the items of its batch.
+    pub(super) fn check_batch(
+        &self,
+        name: &str,
+        batched: bool,
+        batch: BatchSize,
+    ) -> Result<(), EngineError> {
+        if !batched || self.shape.first() == Some(&i64::from(batch.0)) {
+            return Ok(());
+        }
+        Err(EngineError::Execute(format!(
+            "output '{name}' has shape {:?} after a batch of {batch}: its first dimension is not \
+             the batch, so it cannot be handed out item by item",
+            self.shape
+        )))
+    }
 }

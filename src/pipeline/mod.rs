@@ -1,5 +1,351 @@
 //! The scheduling state machine: no threads, no sockets, no clock.
+//!
+//! ```text
+//! Arrive ─► admission ─► queue (deadline order) ─► policy: dispatch ─► batch ─► instance slot
+//!                             │                                                    │
+//!                             └─► expired, cancelled ─► Answer ◄─── BatchDone ◄────┘
+//! ```
+//!
+//! [`Pipeline::step`] takes one event and the time and appends what is to be done. The live
+//! runtime feeds it from rings and carries the actions out; tests feed it from a seed. It holds
+//! requests without their tensors, and after warm-up allocates nothing.
 
+mod admission;
+mod dispatch;
+mod event;
+mod instances;
+mod model;
+mod queue;
 mod request;
 
+pub use event::{Action, Event};
+pub use model::{ModelSettings, Override};
 pub use request::{Completion, Outcome, Request};
+
+use crate::scheduler::{Caps, ModelObservation, Observation, Policy, Predictor};
+use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
+use instances::{Instances, Phase};
+use model::Model;
+
+/// What the pipeline needs to know of the machine and the house rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Time between slot decisions.
+    pub slot: Nanos,
+    /// Refuse at once what can't be in time.
+    pub feasible_only: bool,
+    /// A batch is hung after `hang_factor` × its prediction, but not before `hang_floor`.
+    pub hang_factor: f64,
+    pub hang_floor: Nanos,
+    /// Batches the device runs side by side without slowing each other: on a CPU, its cores over
+    /// the threads of an instance.
+    pub lanes: u32,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Pipeline {
+    settings: Settings,
+    models: Vec<Model>,
+    /// Indexed like `models`.
+    policies: Vec<Box<dyn Policy>>,
+    observation: Observation,
+    next_slot: Nanos,
+    /// Batches running, over all models.
+    running: u32,
+    draining: bool,
+}
+
+/// A model's numbers for the snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelStatus {
+    pub caps: Caps,
+    pub overridden: bool,
+    pub queued: u32,
+    pub queue_bound: u32,
+    pub oldest_arrival: Option<Nanos>,
+    pub running: u32,
+    pub alive: u32,
+    pub max_batch: BatchSize,
+    pub max_instances: InstanceCount,
+}
+
+impl Pipeline {
+    /// One policy per model, in the same order. Models become ready with [`Event::ModelReady`].
+    pub fn new(
+        settings: Settings,
+        models: &[ModelSettings],
+        policies: Vec<Box<dyn Policy>>,
+    ) -> Pipeline {
+        assert_eq!(models.len(), policies.len(), "one policy per model");
+        Pipeline {
+            settings,
+            models: models.iter().map(|&m| Model::new(m)).collect(),
+            policies,
+            observation: Observation::default(),
+            next_slot: Nanos::ZERO,
+            running: 0,
+            draining: false,
+        }
+    }
+
+    /// Takes one event at time `now`, which never goes backwards, and appends what follows.
+    pub fn step(&mut self, event: Event, now: Nanos, actions: &mut Vec<Action>) {
+        let touched = self.take(event, now, actions);
+        if now >= self.next_slot {
+            self.decide(now);
+            self.next_slot = now + self.settings.slot;
+        }
+        match touched {
+            // Only this model's queue grew; the others' chances are as they were.
+            Some(model) if now < self.next_wake(now) => self.advance(model, now, actions),
+            _ => self.advance_all(now, actions),
+        }
+    }
+
+    /// When to step with [`Event::Tick`] if nothing happens before.
+    pub fn next_wake(&self, now: Nanos) -> Nanos {
+        let model_wake = |m: &Model| {
+            let queue = if m.queue.is_empty() {
+                Nanos::MAX
+            } else {
+                m.waits_until
+                    .unwrap_or(Nanos::MAX)
+                    .min(m.queue.next_timeout())
+                    .min(self.next_expiry(m, now))
+            };
+            queue.min(m.instances.next_wake())
+        };
+        self.models.iter().map(model_wake).min().unwrap_or(Nanos::MAX).min(self.next_slot)
+    }
+
+    /// The requests that this instance is running.
+    pub fn batch(&self, model: ModelId, instance: u16) -> &[Request] {
+        let slot = self.models[model.index()].instances.slots.get(instance as usize);
+        slot.map_or(&[], |slot| &slot.batch)
+    }
+
+    /// True when every request has been answered.
+    pub fn is_idle(&self) -> bool {
+        self.running == 0 && self.models.iter().all(|m| m.queue.is_empty())
+    }
+
+    /// Puts another policy in force; the next step decides with it.
+    pub fn set_policy(&mut self, model: ModelId, policy: Box<dyn Policy>) {
+        self.policies[model.index()] = policy;
+        self.decide_soon(model);
+    }
+
+    pub fn policy_name(&self, model: ModelId) -> &'static str {
+        self.policies[model.index()].name()
+    }
+
+    /// Puts manual settings above the policy's; an empty one gives the model back to it.
+    pub fn set_override(&mut self, model: ModelId, manual: Override) {
+        self.models[model.index()].overridden = manual;
+        self.decide_soon(model);
+    }
+
+    pub fn override_of(&self, model: ModelId) -> Override {
+        self.models[model.index()].overridden
+    }
+
+    /// Changes the SLO of requests that don't bring their own.
+    pub fn set_slo(&mut self, model: ModelId, slo: Nanos) {
+        self.models[model.index()].settings.slo = slo;
+        self.decide_soon(model);
+    }
+
+    pub fn slo(&self, model: ModelId) -> Nanos {
+        self.models[model.index()].settings.slo
+    }
+
+    pub fn predictor(&self, model: ModelId) -> &Predictor {
+        &self.models[model.index()].predictor
+    }
+
+    pub fn status(&self, model: ModelId) -> ModelStatus {
+        let m = &self.models[model.index()];
+        ModelStatus {
+            caps: m.caps,
+            overridden: m.overridden.is_set(),
+            queued: m.queue.len() as u32,
+            queue_bound: m.queue.bound(),
+            oldest_arrival: m.queue.oldest_arrival(),
+            running: m.instances.running(),
+            alive: m.instances.alive(),
+            max_batch: m.max_batch,
+            max_instances: m.max_instances,
+        }
+    }
+
+    /// Brings the event into the state. Returns the model if only its own queue is affected.
+    fn take(&mut self, event: Event, now: Nanos, actions: &mut Vec<Action>) -> Option<ModelId> {
+        match event {
+            Event::Arrive(request) => return self.arrive(request, now, actions),
+            Event::Cancel { model, id } => {
+                if let Some(request) = self.models[model.index()].queue.cancel(id) {
+                    actions.push(Action::Answer { request, outcome: Outcome::Cancelled });
+                }
+                return Some(model);
+            }
+            Event::InstanceReady { model, instance } => {
+                let slot = self.models[model.index()].instances.slots.get_mut(instance as usize);
+                if let Some(slot) = slot
+                    && slot.phase == Phase::Starting
+                {
+                    slot.phase = Phase::Idle;
+                }
+            }
+            Event::InstanceLost { model, instance } => {
+                self.lose_instance(model, instance, now, actions);
+            }
+            Event::BatchDone { model, instance, ok } => {
+                self.finish_batch(model, instance, ok, now, actions);
+            }
+            Event::ModelReady { model, max_batch, max_instances, predictor } => {
+                let m = &mut self.models[model.index()];
+                m.ready = !self.draining;
+                m.max_batch = BatchSize(max_batch.0.max(1));
+                m.max_instances = InstanceCount(max_instances.0.max(1));
+                m.instances = Instances::new(m.max_instances.get(), m.max_batch);
+                m.predictor = predictor;
+                self.decide_soon(model);
+            }
+            Event::ModelGone(model) => {
+                self.clear(model, Outcome::ModelNotReady, Outcome::InstanceLost, actions);
+            }
+            Event::Tick => {}
+            Event::Drain => self.draining = true,
+            Event::Abort => {
+                self.draining = true;
+                for index in 0..self.models.len() {
+                    let model = ModelId(index as u16);
+                    self.clear(model, Outcome::ShuttingDown, Outcome::ShuttingDown, actions);
+                }
+            }
+        }
+        None
+    }
+
+    fn arrive(
+        &mut self,
+        request: Request,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) -> Option<ModelId> {
+        let m = &mut self.models[request.model.index()];
+        m.count_arrival(request.items, now);
+        let refusal = if self.draining {
+            Some(Outcome::ShuttingDown)
+        } else {
+            admission::refuse(m, &request, self.settings.feasible_only, now)
+        };
+        match refusal {
+            Some(outcome) => actions.push(Action::Answer { request, outcome }),
+            None => m.queue.push(request),
+        }
+        Some(request.model)
+    }
+
+    fn finish_batch(
+        &mut self,
+        model: ModelId,
+        instance: u16,
+        ok: bool,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let m = &mut self.models[model.index()];
+        let Some((since, items)) = m.instances.finish(instance) else { return };
+        self.running -= 1;
+        let slot = &mut m.instances.slots[instance as usize];
+        if ok {
+            m.predictor.observe(items, now - since, now);
+            slot.recovered();
+        }
+        for request in slot.batch.drain(..) {
+            let outcome = if ok {
+                Outcome::Completed(Completion {
+                    queue: since - request.arrival,
+                    compute: now - since,
+                    batch: items,
+                    instance,
+                    slo_met: now <= request.deadline,
+                })
+            } else {
+                Outcome::EngineFailed
+            };
+            actions.push(Action::Answer { request, outcome });
+        }
+    }
+
+    fn lose_instance(
+        &mut self,
+        model: ModelId,
+        instance: u16,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let m = &mut self.models[model.index()];
+        if m.instances.finish(instance).is_some() {
+            self.running -= 1;
+        }
+        let Some(slot) = m.instances.slots.get_mut(instance as usize) else { return };
+        for request in slot.batch.drain(..) {
+            actions.push(Action::Answer { request, outcome: Outcome::InstanceLost });
+        }
+        slot.died(now);
+    }
+
+    /// Answers everything a model holds and forgets its instances.
+    fn clear(
+        &mut self,
+        model: ModelId,
+        queued: Outcome,
+        running: Outcome,
+        actions: &mut Vec<Action>,
+    ) {
+        let m = &mut self.models[model.index()];
+        m.ready = false;
+        while let Some(request) = m.queue.pop() {
+            actions.push(Action::Answer { request, outcome: queued });
+        }
+        self.running -= m.instances.running();
+        for slot in std::mem::take(&mut m.instances).slots {
+            for request in slot.batch {
+                actions.push(Action::Answer { request, outcome: running });
+            }
+        }
+    }
+
+    /// The slot decision for all models.
+    fn decide(&mut self, now: Nanos) {
+        self.observe(now);
+        for (index, policy) in self.policies.iter_mut().enumerate() {
+            let caps = policy.decide(&self.observation, ModelId(index as u16));
+            self.models[index].apply(caps);
+        }
+    }
+
+    /// Something changed that the next step must decide about, not the next slot.
+    fn decide_soon(&mut self, model: ModelId) {
+        self.next_slot = Nanos::ZERO;
+        self.models[model.index()].waits_until = None;
+    }
+
+    fn observe(&mut self, now: Nanos) {
+        self.observation.now = now;
+        let models = &mut self.observation.models;
+        models.resize_with(self.models.len(), ModelObservation::default);
+        for (seen, m) in models.iter_mut().zip(&self.models) {
+            seen.slo = m.settings.slo;
+            seen.max_batch = m.max_batch;
+            seen.max_instances = m.max_instances;
+            seen.queued_items = m.queue.items();
+            seen.running = m.instances.running();
+            seen.arrival_rate = m.arrival_rate(now);
+            seen.predictor.clone_from(&m.predictor);
+        }
+    }
+}

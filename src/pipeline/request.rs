@@ -40,6 +40,8 @@ pub enum Outcome {
     EngineFailed,
     /// Its instance panicked, hung or died.
     InstanceLost,
+    /// Its shared memory could not be read or written any more.
+    PayloadLost,
     /// The model is loading, failed or unloaded.
     ModelNotReady,
     /// The client withdrew it.

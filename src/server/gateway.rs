@@ -288,6 +288,11 @@ impl Gateway {
         result
     }
 
+    /// Makes the reactor look at its inputs.
+    pub fn wake_reactor(&self) {
+        self.reactor_bell.ring();
+    }
+
     /// Runs on the ingress thread for the life of the server: wakes the reactor once for all
     /// requests that became ready in the same turn, and hands its answers to the waiting tickets.
     pub async fn run(self: Arc<Self>) {

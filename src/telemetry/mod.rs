@@ -1,6 +1,10 @@
 //! What the appliance tells about itself.
 
 pub mod command;
+pub mod device;
+pub mod log;
+pub mod prometheus;
+pub mod recorder;
 pub mod snapshot;
 
 pub use command::{Command, CommandError};

@@ -62,12 +62,33 @@ pub struct Counters {
     pub failed: u64,
     /// Withdrawn by the client.
     pub cancelled: u64,
+    /// Sums over `ok`, from arrival to the start of the batch and from there to its end.
+    pub queue_us_total: u64,
+    pub compute_us_total: u64,
     /// Batches run.
     pub executions: u64,
     /// Items in those batches.
     pub items: u64,
     /// Instances replaced after an error, a panic or a hang.
     pub replaced: u64,
+}
+
+impl Counters {
+    /// Adds another model's counters.
+    pub fn add(&mut self, other: &Counters) {
+        self.received += other.received;
+        self.ok += other.ok;
+        self.slo_met += other.slo_met;
+        self.rejected += other.rejected;
+        self.expired += other.expired;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.queue_us_total += other.queue_us_total;
+        self.compute_us_total += other.compute_us_total;
+        self.executions += other.executions;
+        self.items += other.items;
+        self.replaced += other.replaced;
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -125,6 +146,8 @@ pub struct ModelSnapshot {
     pub counters: Counters,
     /// Newest last.
     pub decisions: Vec<DecisionLine>,
+    /// Since the start.
+    pub decisions_total: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,128 @@
+//! One model's waiting requests: bounded, ordered by priority, then deadline, then arrival.
+
+use super::Request;
+use crate::units::{Nanos, RequestId};
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    requests: VecDeque<Request>,
+    bound: usize,
+    /// Items over all requests.
+    items: u32,
+    /// Requests with a queue timeout.
+    timeouts: usize,
+}
+
+/// Lower runs first. Ties go to the earlier arrival, because insertion is after equals.
+fn rank(request: &Request) -> (u32, Nanos) {
+    (request.priority, request.deadline)
+}
+
+impl Queue {
+    pub(super) fn new(bound: u32) -> Queue {
+        let bound = bound as usize;
+        Queue { requests: VecDeque::with_capacity(bound), bound, items: 0, timeouts: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.requests.len() >= self.bound
+    }
+
+    pub(super) fn bound(&self) -> u32 {
+        self.bound as u32
+    }
+
+    pub(super) fn items(&self) -> u32 {
+        self.items
+    }
+
+    pub(super) fn head(&self) -> Option<&Request> {
+        self.requests.front()
+    }
+
+    /// Items that would run before `request`.
+    pub(super) fn items_ahead(&self, request: &Request) -> u32 {
+        let at = self.place(request);
+        if at == self.requests.len() {
+            return self.items;
+        }
+        self.requests.iter().take(at).map(|r| r.items.0).sum()
+    }
+
+    /// Adds a request; the caller has checked [`Queue::is_full`].
+    pub(super) fn push(&mut self, request: Request) {
+        debug_assert!(!self.is_full());
+        self.requests.insert(self.place(&request), request);
+        self.items += request.items.0;
+        self.timeouts += usize::from(request.queue_until != Nanos::MAX);
+    }
+
+    /// Takes the first request if it has at most `room` items, or if `any` is set.
+    pub(super) fn pop_fitting(&mut self, room: u32, any: bool) -> Option<Request> {
+        let head = self.requests.front()?;
+        if !any && head.items.0 > room {
+            return None;
+        }
+        self.remove(0)
+    }
+
+    /// Takes the request with this id out.
+    pub(super) fn cancel(&mut self, id: RequestId) -> Option<Request> {
+        let at = self.requests.iter().position(|r| r.id == id)?;
+        self.remove(at)
+    }
+
+    /// Takes a request out whose timeout has passed at `now`, or whose deadline is before
+    /// `earliest_answer`.
+    pub(super) fn pop_expired(&mut self, now: Nanos, earliest_answer: Nanos) -> Option<Request> {
+        if self.next_timeout() > now && self.earliest_deadline() >= earliest_answer {
+            return None;
+        }
+        let late = |r: &Request| r.queue_until <= now || r.deadline < earliest_answer;
+        let at = self.requests.iter().position(late)?;
+        self.remove(at)
+    }
+
+    /// Takes out any request; for shutting down.
+    pub(super) fn pop(&mut self) -> Option<Request> {
+        self.remove(0)
+    }
+
+    pub(super) fn earliest_deadline(&self) -> Nanos {
+        match (self.requests.front(), self.requests.back()) {
+            (Some(first), Some(last)) if first.priority == last.priority => first.deadline,
+            _ => self.requests.iter().map(|r| r.deadline).min().unwrap_or(Nanos::MAX),
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Nanos {
+        if self.timeouts == 0 {
+            return Nanos::MAX;
+        }
+        self.requests.iter().map(|r| r.queue_until).min().unwrap_or(Nanos::MAX)
+    }
+
+    pub(super) fn oldest_arrival(&self) -> Option<Nanos> {
+        self.requests.iter().map(|r| r.arrival).min()
+    }
+
+    fn place(&self, request: &Request) -> usize {
+        self.requests.partition_point(|other| rank(other) <= rank(request))
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Request> {
+        let request = self.requests.remove(at)?;
+        self.items -= request.items.0;
+        self.timeouts -= usize::from(request.queue_until != Nanos::MAX);
+        Some(request)
+    }
+}

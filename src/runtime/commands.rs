@@ -1,0 +1,207 @@
+//! What operators and clients ask of the running appliance, and how loading ends.
+
+use super::loader::{self, LoadReport, Loaded};
+use super::reactor::Reactor;
+use crate::pipeline::{Event, Override};
+use crate::scheduler::{self, POLICIES};
+use crate::server::gateway::CommandCall;
+use crate::telemetry::snapshot::{Level, ModelState};
+use crate::telemetry::{Command, CommandError};
+use crate::units::{BatchSize, InstanceCount, ModelId};
+use tokio::sync::oneshot;
+
+/// Somebody who waits for a model to be loaded.
+pub(super) type LoadWaiter = (ModelId, oneshot::Sender<Result<(), CommandError>>);
+
+impl Reactor {
+    pub(super) fn command(&mut self, call: CommandCall) {
+        let result = match &call.command {
+            Command::Load { model } => match self.find(model).and_then(|m| self.load(m)) {
+                Ok(model) => {
+                    self.load_waiters.push((model, call.reply));
+                    return;
+                }
+                Err(e) => Err(e),
+            },
+            Command::Unload { model } => self.find(model).and_then(|m| self.unload(m)),
+            Command::NextPolicy { model } => self.next_policy(model.as_deref()),
+            Command::SetPolicy { model, policy } => self.set_policy(model.as_deref(), policy),
+            Command::Override { model, batch, instances } => {
+                self.find(model).and_then(|m| self.set_override(m, *batch, *instances))
+            }
+            Command::ClearOverride { model } => {
+                self.find(model).map(|m| self.put_override(m, Override::default()))
+            }
+        };
+        // A caller that has gone away doesn't need the result.
+        let _ = call.reply.send(result);
+    }
+
+    fn find(&self, name: &str) -> Result<ModelId, CommandError> {
+        self.status.find(name).ok_or_else(|| CommandError::UnknownModel {
+            name: name.to_owned(),
+            known: self.status.names(),
+        })
+    }
+
+    /// The models a command is about: one, or all.
+    fn scope(&self, model: Option<&str>) -> Result<Vec<ModelId>, CommandError> {
+        match model {
+            Some(name) => Ok(vec![self.find(name)?]),
+            None => Ok((0..self.config.models.len() as u16).map(ModelId).collect()),
+        }
+    }
+
+    fn next_policy(&mut self, model: Option<&str>) -> Result<(), CommandError> {
+        let models = self.scope(model)?;
+        let Some(&first) = models.first() else { return Ok(()) };
+        let current = self.pipeline.policy_name(first);
+        let at = POLICIES.iter().position(|&name| name == current).unwrap_or(0);
+        self.set_policy(model, POLICIES[(at + 1) % POLICIES.len()])
+    }
+
+    fn set_policy(&mut self, model: Option<&str>, name: &str) -> Result<(), CommandError> {
+        for model in self.scope(model)? {
+            let settings = &self.config.models[model.index()];
+            let configured = settings.policy.as_ref().unwrap_or(&self.config.policy);
+            let policy = scheduler::make_named(
+                name,
+                configured,
+                BatchSize(settings.max_batch),
+                InstanceCount(settings.max_instances as u16),
+            );
+            let Some(policy) = policy else {
+                return Err(CommandError::Invalid(format!(
+                    "unknown policy '{name}'; the policies are: {}",
+                    POLICIES.join(", ")
+                )));
+            };
+            self.pipeline.set_policy(model, policy);
+            let about = self.status.name(model).to_owned();
+            self.status.event(Level::Info, Some(&about), format!("policy is now {name}"));
+        }
+        self.step(Event::Tick);
+        Ok(())
+    }
+
+    fn set_override(
+        &mut self,
+        model: ModelId,
+        batch: Option<u32>,
+        instances: Option<u32>,
+    ) -> Result<(), CommandError> {
+        let settings = &self.config.models[model.index()];
+        let check = |what: &str, value: Option<u32>, max: u32| match value {
+            Some(value) if value == 0 || value > max => Err(CommandError::Invalid(format!(
+                "{what} {value} for '{}' is not within 1..={max}",
+                settings.name
+            ))),
+            _ => Ok(()),
+        };
+        check("batch", batch, settings.max_batch)?;
+        check("instances", instances, settings.max_instances)?;
+        let manual = Override {
+            batch: batch.map(BatchSize),
+            instances: instances.map(|count| InstanceCount(count as u16)),
+        };
+        self.put_override(model, manual);
+        Ok(())
+    }
+
+    fn put_override(&mut self, model: ModelId, manual: Override) {
+        if self.pipeline.override_of(model) == manual {
+            return;
+        }
+        self.pipeline.set_override(model, manual);
+        let show = |value: Option<u32>| value.map_or("policy".to_owned(), |v| v.to_string());
+        let text = if manual.is_set() {
+            format!(
+                "set by hand: batch {}, instances {}",
+                show(manual.batch.map(|b| b.0)),
+                show(manual.instances.map(|m| u32::from(m.0)))
+            )
+        } else {
+            "given back to its policy".to_owned()
+        };
+        let about = self.status.name(model).to_owned();
+        self.status.event(Level::Info, Some(&about), text);
+        self.step(Event::Tick);
+    }
+
+    /// Starts loading, unless it is under way.
+    fn load(&mut self, model: ModelId) -> Result<ModelId, CommandError> {
+        if self.is_draining() {
+            return Err(CommandError::ShuttingDown);
+        }
+        match self.status.state(model) {
+            ModelState::Loading => return Ok(model),
+            // Triton loads a ready model again from its file.
+            ModelState::Ready => self.take_down(model, ModelState::Loading),
+            ModelState::Failed(_) | ModelState::Unloaded => {
+                self.status.set_state(model, ModelState::Loading);
+            }
+        }
+        let started =
+            loader::load(&self.config, vec![model], &self.load_sender, &self.port.reactor_bell);
+        started.map(|()| model).map_err(|e| {
+            let reason = format!("no thread to load it: {e}");
+            self.status.set_state(model, ModelState::Failed(reason.clone()));
+            CommandError::Failed(reason)
+        })
+    }
+
+    fn unload(&mut self, model: ModelId) -> Result<(), CommandError> {
+        match self.status.state(model) {
+            ModelState::Loading => {
+                Err(CommandError::Invalid("it is being loaded; try again when it is done".into()))
+            }
+            _ => {
+                self.take_down(model, ModelState::Unloaded);
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers what the model holds and frees its memory.
+    fn take_down(&mut self, model: ModelId, state: ModelState) {
+        self.status.set_state(model, state);
+        self.step(Event::ModelGone(model));
+        self.fleet.uninstall(model);
+    }
+
+    /// A loader thread is done with a model.
+    pub(super) fn loaded(&mut self, LoadReport { model, result }: LoadReport) {
+        let result = match result {
+            Ok(loaded) => {
+                self.install(model, loaded);
+                Ok(())
+            }
+            Err(reason) => {
+                self.status.set_state(model, ModelState::Failed(reason.clone()));
+                Err(CommandError::Failed(reason))
+            }
+        };
+        let mut index = 0;
+        while index < self.load_waiters.len() {
+            if self.load_waiters[index].0 == model {
+                let (_, waiter) = self.load_waiters.swap_remove(index);
+                // A caller that has gone away doesn't need the result.
+                let _ = waiter.send(result.clone());
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    fn install(&mut self, model: ModelId, loaded: Loaded) {
+        let settings = &self.config.models[model.index()];
+        let max_batch = settings.max_batch.min(loaded.engine.spec().max_batch.0);
+        let max_batch = BatchSize(max_batch);
+        let max_instances = InstanceCount(settings.max_instances as u16);
+        self.status.ready(model, &*loaded.engine, max_batch, loaded.slo, loaded.took);
+        self.pipeline.set_slo(model, loaded.slo);
+        self.fleet.install(model, loaded.engine);
+        let predictor = loaded.predictor;
+        self.step(Event::ModelReady { model, max_batch, max_instances, predictor });
+    }
+}

@@ -1,0 +1,120 @@
+//! All instances of all models, and the engines they are made from.
+
+use super::instance::{Instance, Job, Report, WorkItem};
+use crate::doorbell::Doorbell;
+use crate::engine::Engine;
+use crate::units::{BatchSize, ModelId};
+use std::io;
+use std::sync::Arc;
+
+/// Instances of one model that may hang before the model is taken down: their threads and memory
+/// can't be had back.
+const MAX_ABANDONED: u32 = 8;
+
+pub(super) struct Fleet {
+    /// Indexed by [`ModelId`].
+    models: Vec<Member>,
+    /// Empty vectors for batches, used again and again.
+    spare: Vec<Vec<WorkItem>>,
+}
+
+#[derive(Default)]
+struct Member {
+    name: String,
+    engine: Option<Arc<dyn Engine>>,
+    instances: Vec<Option<Instance>>,
+    abandoned: u32,
+}
+
+impl Fleet {
+    pub(super) fn new(names: impl Iterator<Item = String>) -> Fleet {
+        let models = names.map(|name| Member { name, ..Member::default() }).collect();
+        Fleet { models, spare: Vec::new() }
+    }
+
+    /// A freshly loaded engine; there are no instances of an older one.
+    pub(super) fn install(&mut self, model: ModelId, engine: Arc<dyn Engine>) {
+        let member = &mut self.models[model.index()];
+        member.instances.clear();
+        member.abandoned = 0;
+        member.engine = Some(engine);
+    }
+
+    /// Lets all instances of a model end after their current batch, and the engine with them.
+    pub(super) fn uninstall(&mut self, model: ModelId) {
+        let member = &mut self.models[model.index()];
+        member.instances.clear();
+        member.engine = None;
+    }
+
+    pub(super) fn start(
+        &mut self,
+        model: ModelId,
+        instance: u16,
+        bell: &Arc<Doorbell>,
+    ) -> io::Result<()> {
+        let member = &mut self.models[model.index()];
+        let Some(engine) = member.engine.clone() else { return Ok(()) };
+        let name = format!("{}#{instance}", member.name);
+        let spawned = Instance::spawn(&name, engine, bell.clone())?;
+        let place = usize::from(instance);
+        if member.instances.len() <= place {
+            member.instances.resize_with(place + 1, || None);
+        }
+        member.instances[place] = Some(spawned);
+        Ok(())
+    }
+
+    pub(super) fn run(&mut self, model: ModelId, instance: u16, work: Vec<WorkItem>) {
+        let batch = BatchSize(work.iter().map(|item| item.items.0).sum());
+        let place = self.models[model.index()].instances.get_mut(usize::from(instance));
+        if let Some(Some(instance)) = place {
+            instance.start(Job { work, batch });
+        }
+    }
+
+    /// Forgets an instance whose thread has ended.
+    pub(super) fn remove(&mut self, model: ModelId, instance: u16) {
+        if let Some(place) = self.models[model.index()].instances.get_mut(usize::from(instance)) {
+            *place = None;
+        }
+    }
+
+    /// Gives up an instance that hangs. False when the model has had too many of them.
+    pub(super) fn abandon(&mut self, model: ModelId, instance: u16) -> bool {
+        self.remove(model, instance);
+        let member = &mut self.models[model.index()];
+        member.abandoned += 1;
+        member.abandoned < MAX_ABANDONED
+    }
+
+    /// The next thing any instance has to say.
+    pub(super) fn next_report(&mut self) -> Option<(ModelId, u16, Report)> {
+        for (model, member) in self.models.iter_mut().enumerate() {
+            for (place, instance) in member.instances.iter_mut().enumerate() {
+                if let Some(report) = instance.as_mut().and_then(Instance::report) {
+                    return Some((ModelId(model as u16), place as u16, report));
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn has_report(&self) -> bool {
+        let mut instances = self.models.iter().flat_map(|m| m.instances.iter().flatten());
+        instances.any(Instance::has_report)
+    }
+
+    pub(super) fn spare_work(&mut self) -> Vec<WorkItem> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    pub(super) fn recycle(&mut self, work: Vec<WorkItem>) {
+        debug_assert!(work.is_empty());
+        self.spare.push(work);
+    }
+
+    pub(super) fn weight_bytes(&self) -> u64 {
+        self.models.iter().filter_map(|m| m.engine.as_ref()).map(|e| e.weight_bytes()).sum()
+    }
+}

@@ -1,0 +1,271 @@
+//! One thread per model instance: gathers a batch into the context's staging memory, runs it,
+//! scatters the outputs.
+
+use crate::doorbell::Doorbell;
+use crate::engine::{Engine, ExecutionContext, ModelSpec};
+use crate::server::gateway::{AnswerOutput, InputData, Payload};
+use crate::units::{BatchSize, RequestId};
+use ringbuf::traits::{Consumer, Observer, Producer, Split};
+use ringbuf::{HeapCons, HeapProd, HeapRb};
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
+
+/// One request on its way through an instance.
+#[derive(Debug)]
+pub(super) struct WorkItem {
+    pub(super) id: RequestId,
+    pub(super) items: BatchSize,
+    pub(super) payload: Payload,
+    /// Filled by the instance.
+    pub(super) outputs: Vec<AnswerOutput>,
+    /// Why this request alone failed, such as shared memory that went away.
+    pub(super) error: Option<String>,
+}
+
+/// A batch to run. The vector travels back in the report, so that it is allocated once.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) work: Vec<WorkItem>,
+    pub(super) batch: BatchSize,
+}
+
+/// What an instance tells the reactor.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// The context is made; jobs can come.
+    Ready,
+    /// The context could not be made; the thread has ended.
+    NotMade(String),
+    /// A job ended; `Err` is the engine's own words.
+    Done { work: Vec<WorkItem>, result: Result<(), String> },
+    /// The engine panicked; the thread has ended.
+    Panicked(String),
+}
+
+/// The reactor's end of an instance. Dropping it lets the thread end after its current job.
+pub(super) struct Instance {
+    jobs: Option<HeapProd<Job>>,
+    reports: HeapCons<Report>,
+    /// The thread that takes the jobs, known before it reports ready: an engine may run the loop
+    /// on a thread of its own.
+    worker: Arc<OnceLock<Thread>>,
+}
+
+/// Ready or NotMade, and one report per job: there is never more than one job.
+const REPORTS: usize = 4;
+
+impl Instance {
+    /// Starts the thread, which makes its context and reports.
+    ///
+    /// # Errors
+    /// When the system gives no more threads.
+    pub(super) fn spawn(
+        name: &str,
+        engine: Arc<dyn Engine>,
+        bell: Arc<Doorbell>,
+    ) -> io::Result<Instance> {
+        let (jobs, job_end) = HeapRb::new(1).split();
+        let (report_end, reports) = HeapRb::new(REPORTS).split();
+        let worker = Arc::new(OnceLock::new());
+        let mut side = Worker { jobs: job_end, reports: report_end, bell, thread: worker.clone() };
+        // Linux shows 15 characters of a thread's name.
+        let name: String = name.chars().take(15).collect();
+        thread::Builder::new().name(name).spawn(move || side.run(&*engine))?;
+        Ok(Instance { jobs: Some(jobs), reports, worker })
+    }
+
+    /// Hands over a batch. The pipeline starts one only on an idle instance, so there is room.
+    pub(super) fn start(&mut self, job: Job) {
+        if let Some(jobs) = &mut self.jobs {
+            let room = jobs.try_push(job);
+            debug_assert!(room.is_ok(), "one job at a time");
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.worker.get() {
+            thread.unpark();
+        }
+    }
+
+    pub(super) fn report(&mut self) -> Option<Report> {
+        self.reports.try_pop()
+    }
+
+    pub(super) fn has_report(&self) -> bool {
+        !self.reports.is_empty()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.jobs = None;
+        self.wake();
+    }
+}
+
+/// The thread's own side.
+struct Worker {
+    jobs: HeapCons<Job>,
+    reports: HeapProd<Report>,
+    bell: Arc<Doorbell>,
+    thread: Arc<OnceLock<Thread>>,
+}
+
+impl Worker {
+    fn run(&mut self, engine: &dyn Engine) {
+        let made = catch_unwind(AssertUnwindSafe(|| engine.create_context()));
+        let mut context = match made {
+            Ok(Ok(context)) => context,
+            Ok(Err(e)) => return self.tell(Report::NotMade(e.to_string())),
+            Err(panic) => return self.tell(Report::NotMade(panic_text(&*panic))),
+        };
+        let served = catch_unwind(AssertUnwindSafe(|| {
+            context.enter(Box::new(|context| self.serve(engine.spec(), context)));
+        }));
+        if let Err(panic) = served {
+            self.tell(Report::Panicked(panic_text(&*panic)));
+        }
+    }
+
+    /// Runs jobs until the reactor drops its end.
+    fn serve(&mut self, spec: &ModelSpec, context: &mut dyn ExecutionContext) {
+        // Set once: this thread serves one context.
+        let _ = self.thread.set(thread::current());
+        self.tell(Report::Ready);
+        loop {
+            match self.jobs.try_pop() {
+                Some(Job { mut work, batch }) => {
+                    let result = run_batch(spec, context, &mut work, batch);
+                    self.tell(Report::Done { work, result });
+                }
+                None if !self.jobs.write_is_held() => return,
+                None => thread::park(),
+            }
+        }
+    }
+
+    fn tell(&mut self, report: Report) {
+        // Full only when the reactor has given this instance up and reads no more.
+        let _ = self.reports.try_push(report);
+        self.bell.ring();
+    }
+}
+
+fn run_batch(
+    spec: &ModelSpec,
+    context: &mut dyn ExecutionContext,
+    work: &mut [WorkItem],
+    batch: BatchSize,
+) -> Result<(), String> {
+    gather(spec, context, work, batch);
+    if work.iter().all(|item| item.error.is_some()) {
+        return Ok(());
+    }
+    context.execute(batch).map_err(|e| e.to_string())?;
+    scatter(spec, context, work, batch)
+}
+
+/// Copies every request's tensors to its place in the staging memory: the only copy of a payload
+/// between the socket buffer or shared memory and the engine.
+fn gather(
+    spec: &ModelSpec,
+    context: &mut dyn ExecutionContext,
+    work: &mut [WorkItem],
+    batch: BatchSize,
+) {
+    for (index, input) in spec.inputs.iter().enumerate() {
+        let item_bytes = input.item_bytes().unwrap_or(0);
+        let mut staging = context.stage(index, batch);
+        for item in work.iter_mut() {
+            let bytes = (item_bytes * item.items.get()).min(staging.len());
+            let (place, rest) = staging.split_at_mut(bytes);
+            staging = rest;
+            if let Err(text) = fill(place, item.payload.inputs.get(index)) {
+                // Its rows still run, as zeros, and are thrown away.
+                place.fill(0);
+                item.error.get_or_insert(text);
+            }
+        }
+    }
+}
+
+fn fill(place: &mut [u8], input: Option<&InputData>) -> Result<(), String> {
+    match input {
+        Some(InputData::Inline(data)) if data.len() == place.len() => {
+            place.copy_from_slice(data);
+            Ok(())
+        }
+        Some(InputData::Shared(slice)) if slice.len() == place.len() as u64 => {
+            slice.read_into(place)
+        }
+        _ => Err(format!("an input does not have the {} bytes it was checked for", place.len())),
+    }
+}
+
+/// Gives every request its rows of the outputs it wants.
+fn scatter(
+    spec: &ModelSpec,
+    context: &mut dyn ExecutionContext,
+    work: &mut [WorkItem],
+    batch: BatchSize,
+) -> Result<(), String> {
+    for (index, output) in spec.outputs.iter().enumerate() {
+        if !work.iter().any(|item| item.payload.outputs.iter().any(|want| want.index == index)) {
+            continue;
+        }
+        let tensor = context.take_output(index);
+        if spec.batched && tensor.shape.first() != Some(&i64::from(batch.0)) {
+            return Err(format!(
+                "output '{}' has shape {:?} for a batch of {batch}: its first dimension must be \
+                 the batch",
+                output.name, tensor.shape
+            ));
+        }
+        let row = tensor.data.len() / batch.get().max(1);
+        let mut first = 0;
+        for item in work.iter_mut() {
+            let rows = row * first..row * (first + item.items.get());
+            first += item.items.get();
+            let mut shape = tensor.shape.clone();
+            if spec.batched {
+                shape[0] = i64::from(item.items.0);
+            }
+            hand_over(item, index, shape, tensor.data.slice(rows));
+        }
+    }
+    for item in work.iter_mut() {
+        item.outputs.sort_by_key(|out| {
+            item.payload.outputs.iter().position(|want| want.index == out.index)
+        });
+    }
+    Ok(())
+}
+
+fn hand_over(item: &mut WorkItem, index: usize, shape: Vec<i64>, data: bytes::Bytes) {
+    let Some(want) = item.payload.outputs.iter().find(|want| want.index == index) else { return };
+    let output = match &want.place {
+        None => AnswerOutput { index, shape, data, shared_bytes: None },
+        Some(place) => {
+            if let Err(text) = place.write(&data) {
+                item.error.get_or_insert(text);
+                return;
+            }
+            let shared_bytes = Some(data.len() as u64);
+            AnswerOutput { index, shape, data: bytes::Bytes::new(), shared_bytes }
+        }
+    };
+    item.outputs.push(output);
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the engine panicked: {}", text.unwrap_or("without a message"))
+}

@@ -1,0 +1,242 @@
+//! The live driver: threads, clocks and signals around the pure pipeline.
+//!
+//! ```text
+//! ingress (tokio, all sockets) ══ring══► reactor (Pipeline::step) ══ring══► instance threads
+//!                              ◄══ring══                          ◄══ring══
+//! ```
+
+mod commands;
+mod fleet;
+mod instance;
+mod loader;
+mod reactor;
+mod status;
+
+use crate::config::{Admission, Config};
+use crate::pipeline::{ModelSettings, Pipeline, Settings};
+use crate::scheduler;
+use crate::server::{self, gateway::Gateway};
+use crate::telemetry::device::DeviceMonitor;
+use crate::telemetry::log::LogBuffer;
+use crate::telemetry::snapshot::{ApplianceState, DeviceSnapshot};
+use crate::units::{ModelId, Nanos};
+use arc_swap::ArcSwap;
+use fleet::Fleet;
+use reactor::Reactor;
+use status::Status;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Requests that may be in the appliance at once, over all connections and models.
+const MAX_OUTSTANDING: usize = 8192;
+/// How often the device's sensors are read.
+const DEVICE_PERIOD: Duration = Duration::from_secs(1);
+/// Of the time to drain, the share after which requests are answered with an error, so that the
+/// answers still reach their clients.
+const ABORT_SHARE: f64 = 0.8;
+
+/// From the appliance's owner to the reactor.
+#[derive(Debug)]
+enum Lifecycle {
+    Drain,
+    Abort,
+    Stop,
+}
+
+/// A running appliance.
+pub struct Appliance {
+    gateway: Arc<Gateway>,
+    lifecycle: mpsc::Sender<Lifecycle>,
+    ingress: JoinHandle<Result<(), String>>,
+    reactor: JoinHandle<()>,
+    stop: Arc<Stop>,
+    drain_timeout: Duration,
+}
+
+/// The wish to stop: by a signal, by the owner, or because the ingress failed.
+#[derive(Debug, Default)]
+struct Stop {
+    wanted: AtomicBool,
+    notify: tokio::sync::Notify,
+}
+
+impl Stop {
+    fn request(&self) {
+        self.wanted.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    fn is_requested(&self) -> bool {
+        self.wanted.load(Ordering::Acquire)
+    }
+}
+
+impl Appliance {
+    /// Binds the socket, starts all threads and begins to load the models; returns at once.
+    /// Models become ready one by one, a model that can't be loaded is shown as failed.
+    ///
+    /// # Errors
+    /// When the socket can't be bound or the system gives no more threads or file descriptors.
+    pub fn start(config: Config, log: LogBuffer) -> Result<Appliance, String> {
+        let config = Arc::new(config);
+        let os = |e: std::io::Error| format!("cannot start: {e}");
+        let (gateway, port) = server::gateway::pair(MAX_OUTSTANDING).map_err(os)?;
+        let stop = Arc::new(Stop::default());
+        let ingress = spawn_ingress(&config, &gateway, &stop)?;
+
+        let device = Arc::new(ArcSwap::from_pointee(DeviceSnapshot::default()));
+        let (lifecycle, lifecycle_end) = mpsc::channel();
+        let (load_sender, load_reports) = mpsc::channel();
+        let wanted = (0..config.models.len() as u16).map(ModelId);
+        let wanted = wanted.filter(|model| config.models[model.index()].load).collect();
+        loader::load(&config, wanted, &load_sender, &port.reactor_bell).map_err(os)?;
+        let status = Status::new(&config, &port, log, device.clone());
+        let fleet = Fleet::new(config.models.iter().map(|m| m.name.clone()));
+        let reactor = Reactor::new(
+            port,
+            pipeline(&config),
+            fleet,
+            status,
+            config.clone(),
+            lifecycle_end,
+            (load_sender, load_reports),
+        );
+        let reactor = thread::Builder::new()
+            .name("reactor".into())
+            .spawn(move || reactor.run())
+            .map_err(os)?;
+        spawn_monitor(device, stop.clone()).map_err(os)?;
+        let drain_timeout = Duration::from_millis(config.socket.drain_timeout_ms);
+        Ok(Appliance { gateway, lifecycle, ingress, reactor, stop, drain_timeout })
+    }
+
+    /// For snapshots and commands.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// Waits until every model is ready or has failed, or a stop is requested.
+    pub fn wait_until_settled(&self) {
+        while self.gateway.snapshot().state == ApplianceState::Starting && !self.stop_requested() {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// True after SIGTERM, SIGINT, [`Appliance::request_stop`], or when the socket failed.
+    pub fn stop_requested(&self) -> bool {
+        self.stop.is_requested() || self.ingress.is_finished() || self.reactor.is_finished()
+    }
+
+    /// Asks for a shutdown, as SIGTERM does.
+    pub fn request_stop(&self) {
+        self.stop.request();
+    }
+
+    /// Shuts down: nothing new is accepted, what was accepted gets the drain time to finish, the
+    /// rest is answered with UNAVAILABLE.
+    ///
+    /// # Errors
+    /// What the socket failed with, or that the reactor panicked.
+    pub fn shut_down(self) -> Result<(), String> {
+        self.stop.request();
+        // Sending fails only when the reactor is gone, which `join` below reports.
+        let _ = self.lifecycle.send(Lifecycle::Drain);
+        self.gateway.wake_reactor();
+        let abort_at = Instant::now() + self.drain_timeout.mul_f64(ABORT_SHARE);
+        while !self.ingress.is_finished() && Instant::now() < abort_at {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.lifecycle.send(Lifecycle::Abort);
+        self.gateway.wake_reactor();
+        let served = join(self.ingress, "ingress");
+        let _ = self.lifecycle.send(Lifecycle::Stop);
+        self.gateway.wake_reactor();
+        join(self.reactor, "reactor")?;
+        served?
+    }
+}
+
+/// Milliseconds since 1970, for showing the time of day.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+fn join<T>(thread: JoinHandle<T>, name: &str) -> Result<T, String> {
+    thread.join().map_err(|_| format!("the {name} thread panicked; the log says where"))
+}
+
+fn pipeline(config: &Config) -> Pipeline {
+    let scheduler = &config.scheduler;
+    let settings = Settings {
+        slot: Nanos::from_millis(scheduler.slot_ms),
+        feasible_only: scheduler.admission == Admission::Feasible,
+        hang_factor: scheduler.hang_factor,
+        hang_floor: Nanos::from_millis(scheduler.hang_floor_ms),
+        lanes: config.lanes(),
+    };
+    let models: Vec<ModelSettings> = config
+        .models
+        .iter()
+        .map(|m| ModelSettings { slo: Nanos::from_millis(1_000), queue_bound: m.queue_bound })
+        .collect();
+    let policies = config.models.iter();
+    let policies =
+        policies.map(|m| scheduler::make(m.policy.as_ref().unwrap_or(&config.policy))).collect();
+    Pipeline::new(settings, &models, policies)
+}
+
+/// The thread that owns all sockets, and the signals.
+fn spawn_ingress(
+    config: &Arc<Config>,
+    gateway: &Arc<Gateway>,
+    stop: &Arc<Stop>,
+) -> Result<JoinHandle<Result<(), String>>, String> {
+    let listener = server::Listener::bind(config.socket.clone()).map_err(|e| e.to_string())?;
+    let (gateway, stop) = (gateway.clone(), stop.clone());
+    let serve = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| format!("cannot start the ingress: {e}"))?;
+        runtime.block_on(async move {
+            let delivery = tokio::spawn(gateway.clone().run());
+            let shutdown = wait_for_stop(stop.clone());
+            let served = listener.serve(gateway, shutdown).await;
+            stop.request();
+            delivery.abort();
+            served.map_err(|e| e.to_string())
+        })
+    };
+    thread::Builder::new().name("ingress".into()).spawn(serve).map_err(|e| e.to_string())
+}
+
+/// SIGTERM, SIGINT, or a request from inside the process.
+async fn wait_for_stop(stop: Arc<Stop>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::warn!("signals can't be caught: SIGTERM will end the process without draining");
+        return stop.notify.notified().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+        () = stop.notify.notified() => {}
+    }
+    stop.request();
+}
+
+fn spawn_monitor(
+    device: Arc<ArcSwap<DeviceSnapshot>>,
+    stop: Arc<Stop>,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("monitor".into()).spawn(move || {
+        let mut monitor = DeviceMonitor::new();
+        let start = Instant::now();
+        while !stop.is_requested() {
+            device.store(Arc::new(monitor.sample(start.elapsed().into())));
+            thread::sleep(DEVICE_PERIOD);
+        }
+    })
+}

@@ -1,0 +1,321 @@
+//! The reactor thread: feeds the pipeline from the rings and carries its actions out.
+//!
+//! It takes no locks and, after warm-up, allocates nothing for a request: payloads move from the
+//! ingress ring into a table, from there into a batch, and their answers into the ring back.
+
+use super::Lifecycle;
+use super::commands::LoadWaiter;
+use super::fleet::Fleet;
+use super::instance::{Report, WorkItem};
+use super::loader::LoadReport;
+use super::status::Status;
+use crate::config::Config;
+use crate::pipeline::{Action, Event, Outcome, Pipeline, Request};
+use crate::server::gateway::{
+    Answer, AnswerOutput, Payload, ReactorPort, Submission, ToIngress, ToReactor,
+};
+use crate::telemetry::snapshot::ModelState;
+use crate::units::{BatchSize, ModelId, Nanos, RequestId};
+use ringbuf::traits::{Consumer, Observer, Producer};
+use std::sync::{Arc, mpsc};
+
+/// Snapshots are made this often.
+const SNAPSHOT_PERIOD: Nanos = Nanos::from_millis(100);
+/// A client that gives no priority comes after all that give one.
+const DEFAULT_PRIORITY: u32 = u32::MAX;
+
+pub(super) struct Reactor {
+    pub(super) port: ReactorPort,
+    pub(super) pipeline: Pipeline,
+    pub(super) fleet: Fleet,
+    pub(super) status: Status,
+    pub(super) config: Arc<Config>,
+    pub(super) load_waiters: Vec<LoadWaiter>,
+    pub(super) load_sender: mpsc::Sender<LoadReport>,
+    lifecycle: mpsc::Receiver<Lifecycle>,
+    load_reports: mpsc::Receiver<LoadReport>,
+    /// Indexed by the low half of a request's id.
+    held: Vec<Held>,
+    actions: Vec<Action>,
+    /// Events that carrying out actions brought about; they go in after those.
+    deferred: Vec<Event>,
+    next_snapshot: Nanos,
+    answered: bool,
+    draining: bool,
+    stopping: bool,
+}
+
+/// What the reactor keeps of a request, by its id.
+#[derive(Default)]
+struct Held {
+    model: Option<(RequestId, ModelId)>,
+    payload: Payload,
+    outputs: Vec<AnswerOutput>,
+    error: Option<String>,
+}
+
+impl Reactor {
+    pub(super) fn new(
+        port: ReactorPort,
+        pipeline: Pipeline,
+        fleet: Fleet,
+        status: Status,
+        config: Arc<Config>,
+        lifecycle: mpsc::Receiver<Lifecycle>,
+        (load_sender, load_reports): (mpsc::Sender<LoadReport>, mpsc::Receiver<LoadReport>),
+    ) -> Reactor {
+        let capacity = port.answers.capacity().get();
+        Reactor {
+            port,
+            pipeline,
+            fleet,
+            status,
+            config,
+            load_waiters: Vec::new(),
+            load_sender,
+            lifecycle,
+            load_reports,
+            held: (0..capacity).map(|_| Held::default()).collect(),
+            actions: Vec::with_capacity(256),
+            deferred: Vec::new(),
+            next_snapshot: Nanos::ZERO,
+            answered: false,
+            draining: false,
+            stopping: false,
+        }
+    }
+
+    /// Runs until [`Lifecycle::Stop`].
+    pub(super) fn run(mut self) {
+        self.publish(self.now());
+        while !self.stopping {
+            self.turn();
+            self.port.reactor_bell.announce_sleep();
+            if !self.has_input() {
+                let now = self.now();
+                let wake = self.pipeline.next_wake(now).min(self.next_snapshot);
+                if wake > now {
+                    self.port.reactor_bell.wait(wake - now);
+                }
+            }
+            self.port.reactor_bell.awake();
+        }
+    }
+
+    /// Everything that has come in since the last turn, then what time demands.
+    fn turn(&mut self) {
+        while let Some(message) = self.port.submissions.try_pop() {
+            match message {
+                ToReactor::Submit { id, arrival, submission } => {
+                    self.submit(id, arrival, submission);
+                }
+                ToReactor::Cancel(id) => self.cancel(id),
+            }
+        }
+        while let Some((model, instance, report)) = self.fleet.next_report() {
+            self.report(model, instance, report);
+        }
+        while let Ok(report) = self.load_reports.try_recv() {
+            self.loaded(report);
+        }
+        while let Ok(call) = self.port.commands.try_recv() {
+            self.command(call);
+        }
+        while let Ok(lifecycle) = self.lifecycle.try_recv() {
+            self.lifecycle(lifecycle);
+        }
+        let now = self.now();
+        if now >= self.pipeline.next_wake(now) {
+            self.step(Event::Tick);
+        }
+        if std::mem::take(&mut self.answered) {
+            self.port.ingress_bell.notify_one();
+        }
+        if now >= self.next_snapshot {
+            self.next_snapshot = now + SNAPSHOT_PERIOD;
+            self.publish(now);
+        }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    fn has_input(&self) -> bool {
+        !self.port.submissions.is_empty() || self.fleet.has_report()
+    }
+
+    pub(super) fn now(&self) -> Nanos {
+        self.port.epoch.elapsed().into()
+    }
+
+    fn submit(&mut self, id: RequestId, arrival: Nanos, submission: Submission) {
+        let model = submission.model;
+        let slo = submission.slo.unwrap_or_else(|| self.pipeline.slo(model));
+        let request = Request {
+            id,
+            model,
+            items: submission.items,
+            priority: match submission.priority {
+                0 => DEFAULT_PRIORITY,
+                level => u32::try_from(level).unwrap_or(DEFAULT_PRIORITY).min(DEFAULT_PRIORITY - 1),
+            },
+            arrival,
+            deadline: arrival + slo,
+            queue_until: submission.timeout.map_or(Nanos::MAX, |timeout| arrival + timeout),
+        };
+        let held = &mut self.held[index(id)];
+        held.model = Some((id, model));
+        held.payload = submission.payload;
+        self.status.recorder(model).arrived(arrival);
+        self.step(Event::Arrive(request));
+    }
+
+    fn cancel(&mut self, id: RequestId) {
+        // Answered meanwhile: the place is empty, or another request's.
+        if let Some((held, model)) = self.held[index(id)].model
+            && held == id
+        {
+            self.step(Event::Cancel { model, id });
+        }
+    }
+
+    /// Feeds one event to the pipeline and carries out what follows.
+    pub(super) fn step(&mut self, event: Event) {
+        let now = self.now();
+        let mut actions = std::mem::take(&mut self.actions);
+        self.pipeline.step(event, now, &mut actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Answer { request, outcome } => self.answer(&request, outcome, now),
+                Action::Run { model, instance } => self.run_batch(model, instance),
+                Action::StartInstance { model, instance } => {
+                    self.start_instance(model, instance);
+                }
+                Action::AbandonInstance { model, instance } => self.abandon(model, instance),
+            }
+        }
+        self.actions = actions;
+        if let Some(event) = self.deferred.pop() {
+            self.step(event);
+        }
+    }
+
+    fn start_instance(&mut self, model: ModelId, instance: u16) {
+        if let Err(e) = self.fleet.start(model, instance, &self.port.reactor_bell) {
+            self.status.replaced(model, format!("instance {instance}: no thread to be had: {e}"));
+            self.deferred.push(Event::InstanceLost { model, instance });
+        }
+    }
+
+    fn run_batch(&mut self, model: ModelId, instance: u16) {
+        let mut work = self.fleet.spare_work();
+        for request in self.pipeline.batch(model, instance) {
+            work.push(WorkItem {
+                id: request.id,
+                items: request.items,
+                payload: std::mem::take(&mut self.held[index(request.id)].payload),
+                outputs: Vec::new(),
+                error: None,
+            });
+        }
+        self.fleet.run(model, instance, work);
+    }
+
+    fn report(&mut self, model: ModelId, instance: u16, report: Report) {
+        match report {
+            Report::Ready => self.step(Event::InstanceReady { model, instance }),
+            Report::Done { mut work, result } => {
+                let ok = result.is_ok();
+                let items = work.iter().map(|item| item.items.0).sum();
+                for item in work.drain(..) {
+                    let held = &mut self.held[index(item.id)];
+                    held.outputs = item.outputs;
+                    held.error = item.error;
+                }
+                self.fleet.recycle(work);
+                let now = self.now();
+                match result {
+                    Ok(()) => self.status.executed(model, BatchSize(items), now),
+                    Err(text) => self.engine_failed(model, instance, text),
+                }
+                self.step(Event::BatchDone { model, instance, ok });
+            }
+            Report::Panicked(text) | Report::NotMade(text) => {
+                self.lost(model, instance, text);
+            }
+        }
+    }
+
+    /// The engine returned an error; its batch is answered with it, the instance stays.
+    fn engine_failed(&mut self, model: ModelId, instance: u16, text: String) {
+        for request in self.pipeline.batch(model, instance) {
+            self.held[index(request.id)].error = Some(text.clone());
+        }
+        self.status.event_error(model, format!("instance {instance}: a batch failed: {text}"));
+    }
+
+    /// The instance's thread ended: by a panic, or before it began.
+    fn lost(&mut self, model: ModelId, instance: u16, text: String) {
+        for request in self.pipeline.batch(model, instance) {
+            self.held[index(request.id)].error = Some(text.clone());
+        }
+        self.status.replaced(model, format!("instance {instance}: {text}; it is replaced"));
+        self.fleet.remove(model, instance);
+        self.step(Event::InstanceLost { model, instance });
+    }
+
+    fn abandon(&mut self, model: ModelId, instance: u16) {
+        self.status.replaced(
+            model,
+            format!(
+                "instance {instance} does not come back from its batch; it is given up and replaced"
+            ),
+        );
+        if self.fleet.abandon(model, instance) {
+            return;
+        }
+        let reason = "too many of its instances hang; restart the appliance, or load it again";
+        self.fleet.uninstall(model);
+        self.status.set_state(model, ModelState::Failed(reason.into()));
+        self.deferred.push(Event::ModelGone(model));
+    }
+
+    fn answer(&mut self, request: &Request, mut outcome: Outcome, now: Nanos) {
+        let held = &mut self.held[index(request.id)];
+        held.model = None;
+        held.payload = Payload::default();
+        let outputs = std::mem::take(&mut held.outputs);
+        let detail = held.error.take();
+        if detail.is_some() && matches!(outcome, Outcome::Completed(_)) {
+            outcome = Outcome::PayloadLost;
+        }
+        self.status.recorder(request.model).answered(request, &outcome, now);
+        let pushed = self
+            .port
+            .answers
+            .try_push(ToIngress { id: request.id, answer: Answer { outcome, detail, outputs } });
+        debug_assert!(pushed.is_ok(), "the ring holds every outstanding request");
+        self.answered = true;
+    }
+
+    fn publish(&mut self, now: Nanos) {
+        self.status.publish(&self.pipeline, &self.fleet, &self.port, now);
+    }
+
+    fn lifecycle(&mut self, lifecycle: Lifecycle) {
+        match lifecycle {
+            Lifecycle::Drain => {
+                self.draining = true;
+                self.status.draining();
+                self.step(Event::Drain);
+            }
+            Lifecycle::Abort => self.step(Event::Abort),
+            Lifecycle::Stop => self.stopping = true,
+        }
+    }
+}
+
+fn index(id: RequestId) -> usize {
+    id.0 as u32 as usize
+}

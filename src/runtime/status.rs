@@ -1,0 +1,277 @@
+//! What the reactor shows of itself: the catalog for clients, snapshots for operators.
+
+use super::fleet::Fleet;
+use crate::config::{Config, ModelConfig, PolicyConfig};
+use crate::engine::Engine;
+use crate::pipeline::Pipeline;
+use crate::scheduler::utility;
+use crate::server::gateway::{Catalog, CatalogEntry, ReactorPort};
+use crate::telemetry::log::LogBuffer;
+use crate::telemetry::recorder::Recorder;
+use crate::telemetry::snapshot::{
+    ApplianceState, Counters, DeviceSnapshot, Event, Level, ModelSnapshot, ModelState, Snapshot,
+    Totals,
+};
+use crate::telemetry::{MAX_EVENTS, WINDOW};
+use crate::units::{BatchSize, ModelId, Nanos};
+use arc_swap::ArcSwap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub(super) struct Status {
+    catalog: Catalog,
+    published: Arc<ArcSwap<Catalog>>,
+    recorders: Vec<Recorder>,
+    events: VecDeque<Event>,
+    /// The events as the last snapshot showed them.
+    shown_events: Arc<Vec<Event>>,
+    events_changed: bool,
+    log: LogBuffer,
+    device: Arc<ArcSwap<DeviceSnapshot>>,
+    sequence: u64,
+    state: ApplianceState,
+}
+
+impl Status {
+    pub(super) fn new(
+        config: &Config,
+        port: &ReactorPort,
+        log: LogBuffer,
+        device: Arc<ArcSwap<DeviceSnapshot>>,
+    ) -> Status {
+        let status = Status {
+            catalog: Catalog {
+                models: config.models.iter().map(|m| entry(m, &config.policy)).collect(),
+            },
+            published: port.catalog.clone(),
+            recorders: config.models.iter().map(|_| Recorder::default()).collect(),
+            events: VecDeque::new(),
+            shown_events: Arc::default(),
+            events_changed: false,
+            log,
+            device,
+            sequence: 0,
+            state: ApplianceState::Starting,
+        };
+        status.publish_catalog();
+        status
+    }
+
+    pub(super) fn recorder(&mut self, model: ModelId) -> &mut Recorder {
+        &mut self.recorders[model.index()]
+    }
+
+    pub(super) fn state(&self, model: ModelId) -> &ModelState {
+        &self.catalog.models[model.index()].state
+    }
+
+    pub(super) fn name(&self, model: ModelId) -> &str {
+        &self.catalog.models[model.index()].name
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<ModelId> {
+        self.catalog.find(name).map(|(model, _)| model)
+    }
+
+    pub(super) fn names(&self) -> String {
+        self.catalog.names()
+    }
+
+    pub(super) fn set_state(&mut self, model: ModelId, state: ModelState) {
+        let name = self.name(model).to_owned();
+        match &state {
+            ModelState::Failed(reason) => {
+                self.event(Level::Error, Some(&name), format!("failed: {reason}"));
+            }
+            ModelState::Unloaded => self.event(Level::Info, Some(&name), "unloaded".into()),
+            ModelState::Loading | ModelState::Ready => {}
+        }
+        let entry = &mut self.catalog.models[model.index()];
+        if !matches!(state, ModelState::Ready) {
+            entry.spec = None;
+        }
+        entry.state = state;
+        self.publish_catalog();
+    }
+
+    /// The model is loaded; from now on clients may use it.
+    pub(super) fn ready(
+        &mut self,
+        model: ModelId,
+        engine: &dyn Engine,
+        max_batch: BatchSize,
+        slo: Nanos,
+        took: Nanos,
+    ) {
+        let mut spec = engine.spec().clone();
+        spec.max_batch = max_batch;
+        let entry = &mut self.catalog.models[model.index()];
+        entry.spec = Some(Arc::new(spec));
+        entry.platform = engine.platform();
+        entry.slo = slo;
+        entry.state = ModelState::Ready;
+        let name = entry.name.clone();
+        let text = format!("ready in {took}: {}, SLO {slo}", engine.platform());
+        self.event(Level::Info, Some(&name), text);
+        self.publish_catalog();
+    }
+
+    pub(super) fn executed(&mut self, model: ModelId, items: BatchSize, now: Nanos) {
+        self.recorders[model.index()].executed(items, now);
+    }
+
+    pub(super) fn event_error(&mut self, model: ModelId, text: String) {
+        let name = self.name(model).to_owned();
+        self.event(Level::Error, Some(&name), text);
+    }
+
+    pub(super) fn replaced(&mut self, model: ModelId, text: String) {
+        self.recorders[model.index()].instance_replaced();
+        self.event_error(model, text);
+    }
+
+    /// Tells the operator, on the screen and in the log.
+    pub(super) fn event(&mut self, level: Level, model: Option<&str>, text: String) {
+        let about = model.unwrap_or("appliance");
+        match level {
+            Level::Error => tracing::error!("{about}: {text}"),
+            Level::Warn => tracing::warn!("{about}: {text}"),
+            Level::Info => tracing::info!("{about}: {text}"),
+            Level::Debug => tracing::debug!("{about}: {text}"),
+        }
+        if self.events.len() == MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(Event {
+            unix_ms: super::unix_ms(),
+            level,
+            model: model.map(str::to_owned),
+            text,
+        });
+        self.events_changed = true;
+    }
+
+    pub(super) fn draining(&mut self) {
+        self.state = ApplianceState::Draining;
+        self.event(Level::Info, None, "shutting down: finishing what was accepted".into());
+    }
+
+    /// Makes a snapshot and puts it where everybody looks.
+    pub(super) fn publish(
+        &mut self,
+        pipeline: &Pipeline,
+        fleet: &Fleet,
+        port: &ReactorPort,
+        now: Nanos,
+    ) {
+        self.sequence += 1;
+        if std::mem::take(&mut self.events_changed) {
+            self.shown_events = Arc::new(self.events.iter().cloned().collect());
+        }
+        let settled = |m: &CatalogEntry| m.state != ModelState::Loading;
+        if self.state == ApplianceState::Starting && self.catalog.models.iter().all(settled) {
+            self.state = ApplianceState::Serving;
+        }
+        let models: Vec<ModelSnapshot> = (0..self.recorders.len() as u16)
+            .map(|id| self.model(ModelId(id), pipeline, now))
+            .collect();
+        let mut device = DeviceSnapshot::clone(&self.device.load());
+        device.weight_bytes = fleet.weight_bytes();
+        let snapshot = Snapshot {
+            sequence: self.sequence,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_us: now.as_micros(),
+            state: self.state,
+            connections: port.connections.load(Ordering::Relaxed),
+            totals: self.totals(&models, pipeline, now),
+            models,
+            device,
+            events: self.shown_events.clone(),
+            log: self.log.lines(),
+        };
+        port.snapshot.store(Arc::new(snapshot));
+    }
+
+    fn model(&mut self, model: ModelId, pipeline: &Pipeline, now: Nanos) -> ModelSnapshot {
+        let entry = &self.catalog.models[model.index()];
+        let status = pipeline.status(model);
+        let policy = pipeline.policy_name(model);
+        let slo = pipeline.slo(model);
+        let recorder = &mut self.recorders[model.index()];
+        if entry.state == ModelState::Ready {
+            recorder.decided(status.caps, policy, now);
+        }
+        let predicted = |&batch: &u32| {
+            let time = pipeline.predictor(model).predict(BatchSize(batch))?;
+            Some((batch, time.as_micros()))
+        };
+        let sizes = [1, 2, 4, 8, 16, 32, 64, 128];
+        let mut snapshot = ModelSnapshot {
+            name: entry.name.clone(),
+            state: entry.state.clone(),
+            platform: entry.platform.to_owned(),
+            policy: policy.to_owned(),
+            overridden: status.overridden,
+            slo_us: slo.as_micros(),
+            batch: status.caps.batch.0,
+            max_batch: status.max_batch.0,
+            instances: u32::from(status.caps.instances.0),
+            max_instances: u32::from(status.max_instances.0),
+            instances_alive: status.alive,
+            instances_running: status.running,
+            queue_depth: status.queued,
+            queue_bound: status.queue_bound,
+            queue_oldest_us: status.oldest_arrival.map_or(0, |oldest| (now - oldest).as_micros()),
+            predicted_us: sizes
+                .iter()
+                .filter(|&&batch| batch <= status.max_batch.0)
+                .filter_map(predicted)
+                .collect(),
+            ..ModelSnapshot::default()
+        };
+        recorder.fill(&mut snapshot, slo, now);
+        snapshot
+    }
+
+    fn totals(&self, models: &[ModelSnapshot], pipeline: &Pipeline, now: Nanos) -> Totals {
+        let mut counters = Counters::default();
+        let mut cohort = utility::Cohort::default();
+        for (index, recorder) in self.recorders.iter().enumerate() {
+            counters.add(&recorder.counters());
+            cohort.merge(&recorder.cohort(pipeline.slo(ModelId(index as u16)), now));
+        }
+        Totals {
+            arrivals_per_s: models.iter().map(|m| m.arrivals_per_s).sum(),
+            goodput_per_s: cohort.slo_met as f64 / WINDOW.as_secs_f64(),
+            slo_hit_rate: cohort.slo_hit_rate(),
+            utility: utility::system(models.iter().map(|m| m.utility)),
+            counters,
+        }
+    }
+
+    fn publish_catalog(&self) {
+        self.published.store(Arc::new(self.catalog.clone()));
+    }
+}
+
+fn entry(model: &ModelConfig, default_policy: &PolicyConfig) -> CatalogEntry {
+    let (preferred_batch_sizes, max_queue_delay) =
+        match model.policy.as_ref().unwrap_or(default_policy) {
+            PolicyConfig::Triton { preferred_batch_sizes, max_queue_delay_us, .. } => {
+                (preferred_batch_sizes.clone(), Nanos::from_micros(*max_queue_delay_us))
+            }
+            PolicyConfig::Fixed { .. } | PolicyConfig::Deadline => (Vec::new(), Nanos::ZERO),
+        };
+    CatalogEntry {
+        name: model.name.clone(),
+        state: if model.load { ModelState::Loading } else { ModelState::Unloaded },
+        spec: None,
+        platform: "",
+        slo: Nanos::ZERO,
+        max_instances: model.max_instances,
+        queue_bound: model.queue_bound,
+        preferred_batch_sizes,
+        max_queue_delay,
+    }
+}

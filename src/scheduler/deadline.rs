@@ -1,0 +1,135 @@
+//! `deadline`: waits for a fuller batch only while the oldest request's slack allows it and the
+//! device has other work, judged by the predicted execution time.
+
+use super::{Caps, Dispatch, Observation, Policy, Predictor, QueueView, Reason};
+use crate::units::{BatchSize, ModelId, Nanos};
+
+pub(super) const NAME: &str = "deadline";
+
+/// Share of the SLO that one execution may take: a request that just misses a batch waits for it
+/// to end and then runs itself, so two executions have to fit.
+const EXECUTION_SHARE: f64 = 0.5;
+
+/// A wait ends this much of the predicted execution early, since a prediction is a mean.
+const SAFETY: f64 = 1.25;
+
+#[derive(Debug)]
+pub(super) struct Deadline;
+
+impl Policy for Deadline {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn decide(&mut self, observation: &Observation, model: ModelId) -> Caps {
+        let model = &observation.models[model.index()];
+        let room = model.slo.scale(EXECUTION_SHARE);
+        let (batch, reason) = match model.predictor.predict(BatchSize::ONE) {
+            None => (model.max_batch, Reason::NothingMeasured),
+            Some(one) if one > room => (BatchSize::ONE, Reason::SloTooTight),
+            Some(_) => (largest_within(&model.predictor, room, model.max_batch), Reason::SloAllows),
+        };
+        Caps { batch, instances: model.max_instances, reason }
+    }
+
+    fn dispatch(&mut self, queue: &QueueView<'_>) -> Dispatch {
+        let limit = queue.caps.batch;
+        let full = queue.queued_items >= limit.0;
+        let ready = BatchSize(queue.queued_items.min(limit.0));
+        let Some(execution) = queue.predictor.predict(ready) else {
+            return Dispatch::Take(limit);
+        };
+        let latest_start = queue.head_deadline - execution.scale(SAFETY);
+        if full || queue.device_free || queue.now >= latest_start {
+            let slack = queue.head_deadline - queue.now;
+            return Dispatch::Take(largest_within(queue.predictor, slack, limit));
+        }
+        Dispatch::WaitUntil(latest_start)
+    }
+}
+
+/// The largest batch up to `limit` predicted to execute within `time`; at least one item.
+fn largest_within(predictor: &Predictor, time: Nanos, limit: BatchSize) -> BatchSize {
+    let fits = |n: u32| predictor.predict(BatchSize(n)).is_none_or(|t| t <= time);
+    // Predictions grow with the batch: bisect.
+    let (mut low, mut high) = (1, limit.0.max(1));
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if fits(middle) { low = middle } else { high = middle - 1 }
+    }
+    BatchSize(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ModelObservation;
+    use super::*;
+    use crate::units::InstanceCount;
+
+    /// 10 ms + 2 ms an item.
+    fn predictor() -> Predictor {
+        Predictor::new(&[(BatchSize(1), ms(12)), (BatchSize(8), ms(26))])
+    }
+
+    fn ms(millis: u64) -> Nanos {
+        Nanos::from_millis(millis)
+    }
+
+    fn decide(slo: Nanos, predictor: Predictor) -> Caps {
+        let model = ModelObservation {
+            slo,
+            max_batch: BatchSize(8),
+            max_instances: InstanceCount(3),
+            queued_items: 0,
+            running: 0,
+            arrival_rate: 0.0,
+            predictor,
+        };
+        let observation = Observation { now: Nanos::ZERO, models: vec![model] };
+        Deadline.decide(&observation, ModelId(0))
+    }
+
+    fn ask(queued_items: u32, now: Nanos, device_free: bool) -> Dispatch {
+        Deadline.dispatch(&QueueView {
+            now,
+            queued_items,
+            head_deadline: ms(100),
+            oldest_arrival: &|| Nanos::ZERO,
+            caps: Caps {
+                batch: BatchSize(8),
+                instances: InstanceCount(1),
+                reason: Reason::SloAllows,
+            },
+            device_free,
+            predictor: &predictor(),
+        })
+    }
+
+    #[test]
+    fn the_batch_leaves_room_for_two_executions_in_the_slo() {
+        assert_eq!(decide(ms(100), predictor()).batch, BatchSize(8));
+        assert_eq!(decide(ms(40), predictor()).batch, BatchSize(5));
+        let tight = decide(ms(20), predictor());
+        assert_eq!((tight.batch, tight.reason), (BatchSize(1), Reason::SloTooTight));
+    }
+
+    #[test]
+    fn without_a_measurement_it_allows_all() {
+        let caps = decide(ms(20), Predictor::default());
+        assert_eq!((caps.batch, caps.reason), (BatchSize(8), Reason::NothingMeasured));
+    }
+
+    #[test]
+    fn an_idle_device_is_used_at_once() {
+        assert_eq!(ask(1, ms(0), true), Dispatch::Take(BatchSize(8)));
+    }
+
+    #[test]
+    fn beside_other_work_it_waits_until_the_slack_is_gone() {
+        // 12 ms × 1.25 before the deadline at 100 ms.
+        assert_eq!(ask(1, ms(0), false), Dispatch::WaitUntil(ms(85)));
+        // By now only one item fits before the deadline.
+        assert_eq!(ask(1, ms(87), false), Dispatch::Take(BatchSize(1)));
+        assert_eq!(ask(8, ms(0), false), Dispatch::Take(BatchSize(8)), "full");
+    }
+}

@@ -1,0 +1,179 @@
+//! Predicted execution time of a batch: a measured profile, corrected by what is measured now.
+
+use crate::units::{BatchSize, Nanos};
+
+/// Weight of the newest measurement in the running correction.
+const GAIN: f64 = 0.2;
+/// The correction stays within these, so that one wild measurement can't stop a model.
+const DRIFT: std::ops::RangeInclusive<f64> = 0.1..=20.0;
+/// Most batch sizes told apart; the powers of two up to 128 and room for odd ones.
+const MAX_POINTS: usize = 16;
+/// A prediction that no execution has confirmed for this long must not refuse a request:
+/// otherwise a wrong one would refuse all, and never be put right.
+const FRESH: Nanos = Nanos::from_millis(1_000);
+
+/// Execution time by batch size. Grows with the batch; between the known sizes it is linear.
+#[derive(Debug, Default)]
+pub struct Predictor {
+    /// (items, execution time), both ascending.
+    points: Vec<(u32, f64)>,
+    /// Whether the points come from a profile, or were learnt from executions.
+    profiled: bool,
+    /// Measured over predicted, smoothed: neighbours, heat, power modes.
+    drift: f64,
+    last_seen: Option<Nanos>,
+}
+
+impl Clone for Predictor {
+    fn clone(&self) -> Predictor {
+        let mut copy = Predictor::default();
+        copy.clone_from(self);
+        copy
+    }
+
+    /// Keeps its allocation: observations are filled anew every slot.
+    fn clone_from(&mut self, source: &Predictor) {
+        self.points.clone_from(&source.points);
+        self.profiled = source.profiled;
+        self.drift = source.drift;
+        self.last_seen = source.last_seen;
+    }
+}
+
+impl Predictor {
+    /// From a profile's (batch, execution time) points, in any order.
+    pub fn new(profile: &[(BatchSize, Nanos)]) -> Predictor {
+        let mut points: Vec<(u32, f64)> =
+            profile.iter().map(|&(batch, time)| (batch.0, time.0 as f64)).collect();
+        points.sort_by_key(|&(batch, _)| batch);
+        points.dedup_by_key(|&mut (batch, _)| batch);
+        points.truncate(MAX_POINTS);
+        make_ascending(&mut points);
+        let profiled = !points.is_empty();
+        points.reserve(MAX_POINTS - points.len());
+        Predictor { points, profiled, drift: 1.0, last_seen: None }
+    }
+
+    /// Predicted execution time of `batch` items; `None` while nothing is known.
+    pub fn predict(&self, batch: BatchSize) -> Option<Nanos> {
+        Some(Nanos((self.base(batch)? * self.drift) as u64))
+    }
+
+    /// Whether an execution has confirmed the predictions lately.
+    pub fn is_fresh(&self, now: Nanos) -> bool {
+        self.last_seen.is_some_and(|seen| now - seen <= FRESH)
+    }
+
+    /// Measured over profiled execution time of late; 1 where they agree.
+    pub fn drift(&self) -> f64 {
+        self.drift
+    }
+
+    /// Learns from one execution.
+    pub fn observe(&mut self, batch: BatchSize, execution: Nanos, now: Nanos) {
+        self.last_seen = Some(now);
+        let measured = execution.0.max(1) as f64;
+        if self.profiled {
+            if let Some(base) = self.base(batch) {
+                let drift = self.drift + GAIN * (measured / base - self.drift);
+                self.drift = drift.clamp(*DRIFT.start(), *DRIFT.end());
+            }
+            return;
+        }
+        self.drift = 1.0;
+        match self.points.binary_search_by_key(&batch.0, |&(size, _)| size) {
+            Ok(at) => {
+                let time = &mut self.points[at].1;
+                *time += GAIN * (measured - *time);
+            }
+            Err(at) if self.points.len() < MAX_POINTS => {
+                self.points.insert(at, (batch.0, measured));
+            }
+            Err(_) => {}
+        }
+        make_ascending(&mut self.points);
+    }
+
+    fn base(&self, batch: BatchSize) -> Option<f64> {
+        let n = batch.0;
+        let above = self.points.partition_point(|&(size, _)| size < n);
+        let exact = self.points.get(above).filter(|&&(size, _)| size == n);
+        match (exact, &self.points[..above], self.points.get(above)) {
+            (Some(&(_, time)), _, _) => Some(time),
+            (None, [], None) => None,
+            // Fewer items than ever measured: no more than the smallest measured batch takes.
+            (None, [], Some(&(_, time))) => Some(time),
+            (None, [.., (a, low)], Some(&(b, high))) => {
+                Some(low + (high - low) * f64::from(n - a) / f64::from(b - a))
+            }
+            // More items than ever measured: at the slope of the last two points, or in
+            // proportion when there is one.
+            (None, [.., (a, low), (b, high)], None) => {
+                Some(high + (high - low) / f64::from(b - a) * f64::from(n - b))
+            }
+            (None, [(a, time)], None) => Some(time * f64::from(n) / f64::from(*a)),
+        }
+    }
+}
+
+/// Noise must not make a larger batch look faster: policies bisect over batch sizes.
+fn make_ascending(points: &mut [(u32, f64)]) {
+    let mut highest = 1.0f64;
+    for (_, time) in points {
+        highest = highest.max(*time);
+        *time = highest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn us(micros: u64) -> Nanos {
+        Nanos::from_micros(micros)
+    }
+
+    fn predict_us(predictor: &Predictor, batch: u32) -> u64 {
+        predictor.predict(BatchSize(batch)).unwrap().as_micros()
+    }
+
+    #[test]
+    fn interpolates_and_extrapolates_a_profile() {
+        let p = Predictor::new(&[(BatchSize(8), us(450)), (BatchSize(2), us(150))]);
+        assert_eq!(predict_us(&p, 1), 150);
+        assert_eq!(predict_us(&p, 2), 150);
+        assert_eq!(predict_us(&p, 5), 300);
+        assert_eq!(predict_us(&p, 16), 850);
+        let single = Predictor::new(&[(BatchSize(1), us(100))]);
+        assert_eq!(predict_us(&single, 4), 400);
+        assert_eq!(Predictor::default().predict(BatchSize(1)), None);
+    }
+
+    #[test]
+    fn a_noisy_profile_is_made_ascending() {
+        let p = Predictor::new(&[(BatchSize(1), us(120)), (BatchSize(2), us(100))]);
+        assert_eq!(predict_us(&p, 2), 120);
+    }
+
+    #[test]
+    fn follows_a_twofold_slow_down() {
+        let mut p = Predictor::new(&[(BatchSize(1), us(100)), (BatchSize(4), us(200))]);
+        for i in 0..20 {
+            p.observe(BatchSize(4), us(400), us(i));
+        }
+        assert!((p.drift() - 2.0).abs() < 0.02, "{}", p.drift());
+        assert!(predict_us(&p, 1).abs_diff(200) < 3, "all sizes slow down together");
+    }
+
+    #[test]
+    fn learns_without_a_profile() {
+        let mut p = Predictor::new(&[]);
+        assert!(!p.is_fresh(us(0)));
+        p.observe(BatchSize(4), us(400), us(0));
+        assert_eq!(predict_us(&p, 2), 400);
+        p.observe(BatchSize(1), us(100), us(0));
+        assert_eq!(predict_us(&p, 2), 200);
+        assert!(p.is_fresh(us(1_000_000)));
+        assert!(!p.is_fresh(us(1_000_001)));
+    }
+}

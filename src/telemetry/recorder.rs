@@ -1,0 +1,396 @@
+//! Turns answers into the numbers of a [`ModelSnapshot`]: counters, rates, percentiles, utility.
+//!
+//! Belongs to the reactor thread; every method takes the time, none reads a clock.
+
+use super::WINDOW;
+use super::snapshot::{Counters, DecisionLine, ModelSnapshot, Percentiles};
+use crate::pipeline::{Completion, Outcome, Request};
+use crate::scheduler::Caps;
+use crate::scheduler::utility::Cohort;
+use crate::units::{BatchSize, Nanos};
+use hdrhistogram::Histogram;
+use std::collections::VecDeque;
+
+/// Arrival cohorts are this wide.
+const COHORT_WIDTH: Nanos = Nanos::from_millis(250);
+/// Cohorts kept: the window, and the longest wait for its last requests to be answered.
+const COHORTS: usize = 64;
+/// Answers are counted in slices this wide, the window and the slice being filled.
+const SLICE_WIDTH: Nanos = Nanos::from_millis(1_000);
+const SLICES: usize = 6;
+/// Decisions kept per model.
+const MAX_DECISIONS: usize = 64;
+/// Latencies are kept with two digits, up to ten minutes.
+const LONGEST_US: u64 = 600_000_000;
+
+/// One model's record.
+#[derive(Debug)]
+pub struct Recorder {
+    counters: Counters,
+    cohorts: Ring<ArrivalCohort, COHORTS>,
+    slices: Ring<AnswerSlice, SLICES>,
+    /// Scratch for merging the slices.
+    merged: AnswerSlice,
+    decisions: VecDeque<DecisionLine>,
+    decisions_total: u64,
+    caps: Option<(Caps, &'static str)>,
+}
+
+#[derive(Debug, Default)]
+struct ArrivalCohort {
+    arrivals: u64,
+    answered: Cohort,
+}
+
+/// What was answered with outputs in one slice of time.
+#[derive(Debug)]
+struct AnswerSlice {
+    latency_us: Histogram<u32>,
+    queue_us: u64,
+    compute_us: u64,
+    /// Batches by number of items.
+    batches: Vec<u32>,
+}
+
+impl Default for AnswerSlice {
+    fn default() -> AnswerSlice {
+        // The bounds are constants that `new_with_bounds` accepts, so this can't fail.
+        let latency_us = Histogram::new_with_bounds(1, LONGEST_US, 2).expect("constant bounds");
+        AnswerSlice { latency_us, queue_us: 0, compute_us: 0, batches: Vec::new() }
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Recorder {
+        Recorder {
+            counters: Counters::default(),
+            cohorts: Ring::new(COHORT_WIDTH),
+            slices: Ring::new(SLICE_WIDTH),
+            merged: AnswerSlice::default(),
+            decisions: VecDeque::new(),
+            decisions_total: 0,
+            caps: None,
+        }
+    }
+}
+
+impl Recorder {
+    pub fn arrived(&mut self, arrival: Nanos) {
+        self.counters.received += 1;
+        if let Some(cohort) = self.cohorts.at(arrival, reset_cohort) {
+            cohort.arrivals += 1;
+        }
+    }
+
+    /// Counts the one answer of a request.
+    pub fn answered(&mut self, request: &Request, outcome: &Outcome, now: Nanos) {
+        let c = &mut self.counters;
+        match outcome {
+            Outcome::Completed(done) => {
+                c.ok += 1;
+                c.slo_met += u64::from(done.slo_met);
+                c.queue_us_total += done.queue.as_micros();
+                c.compute_us_total += done.compute.as_micros();
+                self.completed(request, done, now);
+            }
+            Outcome::QueueFull { .. } | Outcome::ModelNotReady | Outcome::ShuttingDown => {
+                c.rejected += 1;
+            }
+            Outcome::Infeasible { .. } | Outcome::DeadlinePassed | Outcome::TimedOut => {
+                c.expired += 1;
+            }
+            Outcome::EngineFailed | Outcome::InstanceLost | Outcome::PayloadLost => c.failed += 1,
+            Outcome::Cancelled => {
+                c.cancelled += 1;
+                // The client lost interest: neither kept nor missed.
+                return;
+            }
+        }
+        let slo = request.deadline - request.arrival;
+        let taken = now - request.arrival;
+        let met = matches!(outcome, Outcome::Completed(done) if done.slo_met);
+        if let Some(cohort) = self.cohorts.at(request.arrival, reset_cohort) {
+            if met {
+                cohort.answered.add_met(taken, slo);
+            } else {
+                cohort.answered.add_missed(taken, slo);
+            }
+        }
+    }
+
+    fn completed(&mut self, request: &Request, done: &Completion, now: Nanos) {
+        if let Some(slice) = self.slices.at(now, AnswerSlice::reset) {
+            slice.latency_us.saturating_record((now - request.arrival).as_micros());
+            slice.queue_us += done.queue.as_micros();
+            slice.compute_us += done.compute.as_micros();
+        }
+    }
+
+    /// Counts one batch that ended well.
+    pub fn executed(&mut self, items: BatchSize, now: Nanos) {
+        self.counters.executions += 1;
+        self.counters.items += u64::from(items.0);
+        if let Some(slice) = self.slices.at(now, AnswerSlice::reset) {
+            if slice.batches.len() <= items.get() {
+                slice.batches.resize(items.get() + 1, 0);
+            }
+            slice.batches[items.get()] += 1;
+        }
+    }
+
+    pub fn instance_replaced(&mut self) {
+        self.counters.replaced += 1;
+    }
+
+    /// Notes the limits in force, if they changed.
+    pub fn decided(&mut self, caps: Caps, policy: &'static str, now: Nanos) {
+        if self.caps == Some((caps, policy)) {
+            return;
+        }
+        self.caps = Some((caps, policy));
+        self.decisions_total += 1;
+        if self.decisions.len() == MAX_DECISIONS {
+            self.decisions.pop_front();
+        }
+        self.decisions.push_back(DecisionLine {
+            uptime_us: now.as_micros(),
+            policy: policy.to_owned(),
+            batch: caps.batch.0,
+            instances: u32::from(caps.instances.0),
+            reason: caps.reason.to_string(),
+        });
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The requests whose utility can be told at `now`: those that arrived in a window that ended
+    /// one SLO ago, since by then every one of them has met its SLO or missed it.
+    pub fn cohort(&self, slo: Nanos, now: Nanos) -> Cohort {
+        let lag = slo.min(Nanos::from_millis(10_000));
+        let mut sum = Cohort::default();
+        let end = now - lag;
+        for (_, cohort) in self.cohorts.between(end - WINDOW, end) {
+            sum.merge(&cohort.answered);
+        }
+        sum
+    }
+
+    /// Fills in what this record knows.
+    pub fn fill(&mut self, snapshot: &mut ModelSnapshot, slo: Nanos, now: Nanos) {
+        let window = WINDOW.min(now.max(COHORT_WIDTH));
+        let arrivals: u64 =
+            self.cohorts.between(now - window, now).map(|(_, cohort)| cohort.arrivals).sum();
+        snapshot.arrivals_per_s = arrivals as f64 / window.as_secs_f64();
+        let cohort = self.cohort(slo, now);
+        snapshot.goodput_per_s = cohort.slo_met as f64 / window.as_secs_f64();
+        snapshot.slo_hit_rate = cohort.slo_hit_rate();
+        snapshot.utility = cohort.utility(window);
+        snapshot.counters = self.counters;
+        snapshot.decisions_total = self.decisions_total;
+        snapshot.decisions = self.decisions.iter().cloned().collect();
+
+        self.merged.reset();
+        for (_, slice) in self.slices.between(now - WINDOW, now) {
+            self.merged.merge(slice);
+        }
+        let merged = &self.merged;
+        let count = merged.latency_us.len();
+        snapshot.latency_us = percentiles(&merged.latency_us);
+        snapshot.queue_us_mean = merged.queue_us as f64 / count.max(1) as f64;
+        snapshot.compute_us_mean = merged.compute_us as f64 / count.max(1) as f64;
+        snapshot.latency_histogram = coarse(&merged.latency_us);
+        let sizes = merged.batches.iter().enumerate();
+        snapshot.batch_distribution = sizes
+            .filter(|&(_, &count)| count > 0)
+            .map(|(items, &count)| (items as u32, u64::from(count)))
+            .collect();
+    }
+}
+
+impl AnswerSlice {
+    fn reset(&mut self) {
+        self.latency_us.reset();
+        self.queue_us = 0;
+        self.compute_us = 0;
+        self.batches.fill(0);
+    }
+
+    fn merge(&mut self, other: &AnswerSlice) {
+        if !other.latency_us.is_empty() {
+            // All slices have the same bounds, so the sum fits; were it not to, a slice would be
+            // missing from the picture and nothing else.
+            let _ = self.latency_us.add(&other.latency_us);
+        }
+        self.queue_us += other.queue_us;
+        self.compute_us += other.compute_us;
+        if self.batches.len() < other.batches.len() {
+            self.batches.resize(other.batches.len(), 0);
+        }
+        for (sum, count) in self.batches.iter_mut().zip(&other.batches) {
+            *sum += count;
+        }
+    }
+}
+
+fn reset_cohort(cohort: &mut ArrivalCohort) {
+    *cohort = ArrivalCohort::default();
+}
+
+fn percentiles(histogram: &Histogram<u32>) -> Percentiles {
+    if histogram.is_empty() {
+        return Percentiles::default();
+    }
+    Percentiles {
+        count: histogram.len(),
+        p50: histogram.value_at_quantile(0.5),
+        p90: histogram.value_at_quantile(0.9),
+        p99: histogram.value_at_quantile(0.99),
+        p999: histogram.value_at_quantile(0.999),
+        max: histogram.max(),
+    }
+}
+
+/// Buckets that grow by a quarter, from 100 µs, as (upper bound, requests), empty ends left out.
+fn coarse(histogram: &Histogram<u32>) -> Vec<(u64, u64)> {
+    if histogram.is_empty() {
+        return Vec::new();
+    }
+    let steps = histogram.iter_log(100, 1.25);
+    steps
+        .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
+        .skip_while(|&(_, count)| count == 0)
+        .collect()
+}
+
+/// The last `N` slices of time, each `width` long.
+#[derive(Debug)]
+struct Ring<T, const N: usize> {
+    width: Nanos,
+    /// Slice number `n` is in place `n % N`, with its number.
+    slices: Vec<(u64, T)>,
+}
+
+impl<T: Default, const N: usize> Ring<T, N> {
+    fn new(width: Nanos) -> Ring<T, N> {
+        Ring { width, slices: (0..N).map(|_| (0, T::default())).collect() }
+    }
+
+    /// The slice of that time, cleared by `reset` when it takes the place of an old one; `None`
+    /// for a time so long ago that its place has been taken.
+    fn at(&mut self, time: Nanos, reset: impl Fn(&mut T)) -> Option<&mut T> {
+        let number = time.0 / self.width.0;
+        let (held, slice) = &mut self.slices[(number % N as u64) as usize];
+        if *held > number {
+            return None;
+        }
+        if *held < number {
+            *held = number;
+            reset(slice);
+        }
+        Some(slice)
+    }
+
+    /// The slices that begin in `from..to`.
+    fn between(&self, from: Nanos, to: Nanos) -> impl Iterator<Item = &(u64, T)> {
+        let numbers = from.0.div_ceil(self.width.0)..to.0.div_ceil(self.width.0);
+        self.slices.iter().filter(move |(number, _)| numbers.contains(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{ModelId, RequestId};
+
+    fn ms(millis: u64) -> Nanos {
+        Nanos::from_millis(millis)
+    }
+
+    fn request(arrival_ms: u64) -> Request {
+        Request {
+            id: RequestId(1),
+            model: ModelId(0),
+            items: BatchSize(1),
+            priority: 1,
+            arrival: ms(arrival_ms),
+            deadline: ms(arrival_ms + 100),
+            queue_until: Nanos::MAX,
+        }
+    }
+
+    fn complete(recorder: &mut Recorder, arrival_ms: u64, latency_ms: u64) {
+        let request = request(arrival_ms);
+        recorder.arrived(request.arrival);
+        let now = ms(arrival_ms + latency_ms);
+        let done = Completion {
+            queue: ms(1),
+            compute: ms(latency_ms - 1),
+            batch: BatchSize(4),
+            instance: 0,
+            slo_met: now <= request.deadline,
+        };
+        recorder.answered(&request, &Outcome::Completed(done), now);
+    }
+
+    #[test]
+    fn a_window_of_known_requests_gives_the_numbers_worked_out_by_hand() {
+        let mut recorder = Recorder::default();
+        // 10 requests a second for 20 s: every tenth is late.
+        for i in 0..200 {
+            complete(&mut recorder, i * 100, if i % 10 == 9 { 150 } else { 50 });
+        }
+        recorder.executed(BatchSize(4), ms(19_000));
+        let mut snapshot = ModelSnapshot::default();
+        recorder.fill(&mut snapshot, ms(100), ms(20_000));
+        assert!((snapshot.arrivals_per_s - 10.0).abs() < 0.5, "{}", snapshot.arrivals_per_s);
+        assert!((snapshot.slo_hit_rate.unwrap() - 0.9).abs() < 0.02);
+        let expected = (1.0f64 + 9.0 / (0.9 * 0.5 + 0.1 * 4.0)).ln();
+        assert!((snapshot.utility.unwrap() - expected).abs() < 0.1);
+        assert!(snapshot.latency_us.p50.abs_diff(50_000) < 1_000);
+        assert!(snapshot.latency_us.p99.abs_diff(150_000) < 3_000);
+        assert_eq!(snapshot.batch_distribution, vec![(4, 1)]);
+        let in_histogram: u64 = snapshot.latency_histogram.iter().map(|&(_, n)| n).sum();
+        assert_eq!(in_histogram, snapshot.latency_us.count);
+        assert_eq!((snapshot.counters.received, snapshot.counters.slo_met), (200, 180));
+    }
+
+    #[test]
+    fn old_requests_leave_the_window() {
+        let mut recorder = Recorder::default();
+        complete(&mut recorder, 0, 50);
+        let mut snapshot = ModelSnapshot::default();
+        recorder.fill(&mut snapshot, ms(100), ms(30_000));
+        assert_eq!(snapshot.latency_us.count, 0);
+        assert_eq!(snapshot.slo_hit_rate, None);
+        assert_eq!(snapshot.counters.ok, 1);
+    }
+
+    #[test]
+    fn a_cancelled_request_counts_neither_way() {
+        let mut recorder = Recorder::default();
+        let request = request(0);
+        recorder.arrived(request.arrival);
+        recorder.answered(&request, &Outcome::Cancelled, ms(5));
+        assert_eq!(recorder.cohort(ms(100), ms(1_000)).requests, 0);
+        assert_eq!(recorder.counters().cancelled, 1);
+    }
+
+    #[test]
+    fn only_changed_decisions_are_noted() {
+        use crate::scheduler::Reason;
+        use crate::units::InstanceCount;
+        let mut recorder = Recorder::default();
+        let caps = |batch| Caps {
+            batch: BatchSize(batch),
+            instances: InstanceCount(1),
+            reason: Reason::SloAllows,
+        };
+        recorder.decided(caps(4), "deadline", ms(1));
+        recorder.decided(caps(4), "deadline", ms(2));
+        recorder.decided(caps(8), "deadline", ms(3));
+        let batches: Vec<u32> = recorder.decisions.iter().map(|d| d.batch).collect();
+        assert_eq!(batches, [4, 8]);
+    }
+}
