@@ -228,7 +228,10 @@ pub struct ResponseBody {
 
 enum Form {
     /// A unary gRPC reply: its bytes in pieces, then the trailers.
-    Reply { pieces: std::vec::IntoIter<Bytes>, trailers_sent: bool },
+    Reply {
+        pieces: std::vec::IntoIter<Bytes>,
+        trailers_sent: bool,
+    },
     Grpc(tonic::body::Body),
     Rest(axum::body::Body),
 }

@@ -87,7 +87,8 @@ impl Listener {
         drop(listener);
         drop(file);
         let _ = draining.send(true);
-        let finished = timeout(drain_timeout, async { while clients.join_next().await.is_some() {} });
+        let finished =
+            timeout(drain_timeout, async { while clients.join_next().await.is_some() {} });
         if finished.await.is_err() {
             tracing::warn!(
                 connections = clients.len(),

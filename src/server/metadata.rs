@@ -183,9 +183,8 @@ pub fn statistics(
 }
 
 fn model_statistics(name: &str, counters: &Counters) -> proto::ModelStatistics {
-    let duration = |count, us: u64| {
-        Some(proto::StatisticDuration { count, ns: us.saturating_mul(1_000) })
-    };
+    let duration =
+        |count, us: u64| Some(proto::StatisticDuration { count, ns: us.saturating_mul(1_000) });
     let queue_us = counters.queue_us_total;
     let compute_us = counters.compute_us_total;
     proto::ModelStatistics {

@@ -102,7 +102,9 @@ impl Options {
     pub fn set(&mut self, name: &str, value: &Value<'_>) -> Result<(), Refusal> {
         match name {
             "slo_us" => match value.unsigned(name)? {
-                0 => return Err(Refusal::invalid("parameter 'slo_us': expected at least 1, came 0")),
+                0 => {
+                    return Err(Refusal::invalid("parameter 'slo_us': expected at least 1, came 0"));
+                }
                 us => self.slo = Some(Nanos::from_micros(us)),
             },
             // 0 is Triton's "no timeout".

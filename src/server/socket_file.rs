@@ -135,10 +135,8 @@ fn find_group(path: &Path, name: &str) -> io::Result<u32> {
         (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
     });
     number.ok_or_else(|| {
-        let what = format!("there is no group '{name}' in /etc/group; create it or give its number");
+        let what =
+            format!("there is no group '{name}' in /etc/group; create it or give its number");
         refuse(path, ErrorKind::InvalidInput, &what)
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -67,9 +67,9 @@ impl ClientStream {
 
     fn note_read(&self) {
         match &self.rewriter {
-            Some(rewriter) => self
-                .activity
-                .read_frames(self.ready < self.held.len(), rewriter.is_inside_frame()),
+            Some(rewriter) => {
+                self.activity.read_frames(self.ready < self.held.len(), rewriter.is_inside_frame())
+            }
             None => self.activity.read_bytes(),
         }
     }

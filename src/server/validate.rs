@@ -153,7 +153,8 @@ fn check_shape(
 ) -> Result<BatchSize, Refusal> {
     let name = &tensor.name;
     if input.data_type != tensor.data_type.name() {
-        let bytes = if input.data_type == "BYTES" { "; BYTES tensors are not supported" } else { "" };
+        let bytes =
+            if input.data_type == "BYTES" { "; BYTES tensors are not supported" } else { "" };
         let what = format!(
             "expected data type {}, came {}{bytes}",
             tensor.data_type.name(),
@@ -261,6 +262,3 @@ fn unknown_tensor(model: &str, kind: &str, name: &str, known: &[TensorSpec]) -> 
 fn wrong(model: &str, kind: &str, tensor: &str, what: &str) -> Refusal {
     Refusal::invalid(format!("model '{model}', {kind} '{tensor}': {what}"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -29,10 +29,7 @@ const RAW_OUTPUT_TAG: u8 = 6 << 3 | 2;
 ///
 /// # Errors
 /// Everything that can be wrong with a request, or become of it.
-pub async fn infer(
-    connection: &Arc<Connection>,
-    body: RequestBody,
-) -> Result<Vec<Bytes>, Refusal> {
+pub async fn infer(connection: &Arc<Connection>, body: RequestBody) -> Result<Vec<Bytes>, Refusal> {
     let in_flight = connection.admit()?;
     let max_bytes = connection.server.config.max_message_bytes;
     let message = body.read_message(max_bytes).await?;
@@ -87,13 +84,11 @@ fn given_inputs(
     let mut given = Vec::with_capacity(inputs.len());
     for input in inputs {
         let data = match tensor_options(&input.parameters)?.place(&input.name)? {
-            Some(place) => {
-                GivenData::Shared(connection.server.regions.slice(
-                    connection.peer,
-                    &input.name,
-                    &place,
-                )?)
-            }
+            Some(place) => GivenData::Shared(connection.server.regions.slice(
+                connection.peer,
+                &input.name,
+                &place,
+            )?),
             None => {
                 inline_count += 1;
                 GivenData::Inline(inline_data(&input, raw_count, raw.next())?)

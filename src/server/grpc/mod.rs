@@ -73,9 +73,10 @@ impl GrpcInferenceService for Calls {
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
-        let call = self.connection.admit().and_then(|in_flight| {
-            infer::begin(&self.connection, in_flight, request.into_inner())
-        });
+        let call = self
+            .connection
+            .admit()
+            .and_then(|in_flight| infer::begin(&self.connection, in_flight, request.into_inner()));
         answer(call?.finish().await.map(infer::response))
     }
 
@@ -194,10 +195,7 @@ impl GrpcInferenceService for Calls {
         answer(Ok(CudaSharedMemoryUnregisterResponse {}))
     }
 
-    async fn trace_setting(
-        &self,
-        _: Request<TraceSettingRequest>,
-    ) -> Answer<TraceSettingResponse> {
+    async fn trace_setting(&self, _: Request<TraceSettingRequest>) -> Answer<TraceSettingResponse> {
         answer(Err(settings::trace_unsupported()))
     }
 
@@ -208,11 +206,14 @@ impl GrpcInferenceService for Calls {
         let log = &self.connection.server.log;
         let wanted = request.into_inner().settings.into_iter().filter_map(|(name, value)| {
             use log_settings_request::setting_value::ParameterChoice;
-            Some((name, match value.parameter_choice? {
-                ParameterChoice::BoolParam(v) => Setting::Bool(v),
-                ParameterChoice::Uint32Param(v) => Setting::Number(v),
-                ParameterChoice::StringParam(v) => Setting::Text(v),
-            }))
+            Some((
+                name,
+                match value.parameter_choice? {
+                    ParameterChoice::BoolParam(v) => Setting::Bool(v),
+                    ParameterChoice::Uint32Param(v) => Setting::Number(v),
+                    ParameterChoice::StringParam(v) => Setting::Text(v),
+                },
+            ))
         });
         let changed = log.change(wanted.collect());
         answer(changed.map(|settings| LogSettingsResponse { settings: log_values(settings) }))

@@ -37,9 +37,10 @@ impl Replies {
 
     fn accept(&mut self, request: ModelInferRequest) {
         let id = request.id.clone();
-        let call = self.connection.admit().and_then(|in_flight| {
-            begin(&self.connection, in_flight, request)
-        });
+        let call = self
+            .connection
+            .admit()
+            .and_then(|in_flight| begin(&self.connection, in_flight, request));
         self.pending.push_back(match call {
             Ok(call) => Pending::Running(call),
             Err(refusal) => Pending::Refused { id, refusal },

@@ -111,7 +111,9 @@ impl Serialize for JsonData<'_> {
         let bytes = self.bytes;
         match self.data_type {
             DataType::F32 => serializer.collect_seq(chunks(bytes).map(f32::from_le_bytes)),
-            DataType::F16 => serializer.collect_seq(chunks(bytes).map(|b| f16::from_le_bytes(b).to_f32())),
+            DataType::F16 => {
+                serializer.collect_seq(chunks(bytes).map(|b| f16::from_le_bytes(b).to_f32()))
+            }
             DataType::I64 => serializer.collect_seq(chunks(bytes).map(i64::from_le_bytes)),
             DataType::I32 => serializer.collect_seq(chunks(bytes).map(i32::from_le_bytes)),
             DataType::I8 => serializer.collect_seq(chunks(bytes).map(i8::from_le_bytes)),
@@ -120,6 +122,3 @@ impl Serialize for JsonData<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -277,7 +277,8 @@ fn respond(reply: &Reply, wanted: &BinaryWanted) -> Result<Response, Refusal> {
         return Ok(([(CONTENT_TYPE, json_type)], json).into_response());
     }
     let json_len = HeaderValue::from(json.len());
-    let mut body = BytesMut::with_capacity(json.len() + binary.iter().map(|b| b.len()).sum::<usize>());
+    let mut body =
+        BytesMut::with_capacity(json.len() + binary.iter().map(|b| b.len()).sum::<usize>());
     body.put_slice(&json);
     for tensor in binary {
         body.put_slice(tensor);
