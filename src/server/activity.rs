@@ -60,9 +60,7 @@ impl Activity {
     pub fn read_bytes(&self) {
         let now_ms = self.now_ms();
         self.last_read_ms.store(now_ms, Ordering::Relaxed);
-        if self.requests.load(Ordering::Relaxed) == 0
-            && self.headers_since_ms.load(Ordering::Relaxed) == 0
-        {
+        if self.is_between_requests() && self.headers_since_ms.load(Ordering::Relaxed) == 0 {
             self.headers_since_ms.store(now_ms, Ordering::Relaxed);
         }
     }
@@ -81,6 +79,10 @@ impl Activity {
         self.last_request_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
+    pub fn is_between_requests(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0
+    }
+
     /// `idle_timeout` zero: never idle.
     pub fn overdue(&self, header_timeout: Duration, idle_timeout: Duration) -> Option<Overdue> {
         let now_ms = self.now_ms();
@@ -97,7 +99,7 @@ impl Activity {
             return Some(Overdue::Unfinished);
         }
         let idle = !idle_timeout.is_zero()
-            && self.requests.load(Ordering::Relaxed) == 0
+            && self.is_between_requests()
             && passed(self.last_request_ms.load(Ordering::Relaxed), idle_timeout);
         idle.then_some(Overdue::Idle)
     }

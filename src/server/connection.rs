@@ -15,7 +15,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -30,6 +30,8 @@ const MAX_FRAME_BYTES: u32 = 1 << 20;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 const SHORTEST_WATCH: Duration = Duration::from_millis(10);
 const LONGEST_WATCH: Duration = Duration::from_secs(1);
+/// A client that is told that its connection ends has this long to have sent a request before.
+const GOODBYE: Duration = Duration::from_millis(50);
 
 /// What all connections share.
 pub struct Server {
@@ -170,7 +172,8 @@ async fn watch_over<H, E>(
     let mut watch = interval((shortest / 4).clamp(SHORTEST_WATCH, LONGEST_WATCH));
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut http = pin!(http);
-    let mut closing = false;
+    // When the client was told that the connection ends, once it was.
+    let mut closing: Option<Instant> = None;
     loop {
         tokio::select! {
             biased;
@@ -180,21 +183,28 @@ async fn watch_over<H, E>(
                 }
                 return;
             }
-            _ = watch.tick() => match connection.activity.overdue(header_timeout, idle_timeout) {
-                Some(Overdue::Unfinished) => {
-                    tracing::debug!("connection closed: the client stopped in mid-request");
+            _ = watch.tick() => {
+                // A client without requests need not confirm the end.
+                let told = closing.is_some_and(|since| since.elapsed() > GOODBYE);
+                if told && connection.activity.is_between_requests() {
                     return;
                 }
-                Some(Overdue::Idle) if !closing => {
-                    closing = true;
-                    shut_down(http.as_mut());
+                match connection.activity.overdue(header_timeout, idle_timeout) {
+                    Some(Overdue::Unfinished) => {
+                        tracing::debug!("connection closed: the client stopped in mid-request");
+                        return;
+                    }
+                    Some(Overdue::Idle) if closing.is_none() => shut_down(http.as_mut()),
+                    Some(Overdue::Idle) | None => continue,
                 }
-                Some(Overdue::Idle) | None => {}
             },
-            _ = shutdown.wait_for(|&draining| draining), if !closing => {
-                closing = true;
+            _ = shutdown.wait_for(|&draining| draining), if closing.is_none() => {
                 shut_down(http.as_mut());
             }
+        }
+        if closing.is_none() {
+            closing = Some(Instant::now());
+            watch = interval(SHORTEST_WATCH);
         }
     }
 }

@@ -307,4 +307,4 @@ mod huffman {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

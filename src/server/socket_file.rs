@@ -140,6 +140,3 @@ fn find_group(path: &Path, name: &str) -> io::Result<u32> {
         refuse(path, ErrorKind::InvalidInput, &what)
     })
 }
-
-#[cfg(test)]
-mod tests;

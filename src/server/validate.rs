@@ -262,6 +262,3 @@ fn unknown_tensor(model: &str, kind: &str, name: &str, known: &[TensorSpec]) -> 
 fn wrong(model: &str, kind: &str, tensor: &str, what: &str) -> Refusal {
     Refusal::invalid(format!("model '{model}', {kind} '{tensor}': {what}"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -122,6 +122,3 @@ impl Serialize for JsonData<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
