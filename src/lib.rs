@@ -19,4 +19,5 @@ pub mod pipeline;
 pub mod scheduler;
 pub mod server;
 pub mod telemetry;
+pub mod tui;
 pub mod units;

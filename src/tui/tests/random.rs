@@ -1,0 +1,221 @@
+//! Random snapshots on random screens: nothing panics.
+
+use super::draw;
+use crate::telemetry::snapshot::*;
+use crate::tui::app::{App, Page};
+use crate::tui::keys::action;
+use crate::tui::svg;
+use crate::tui::theme::Theme;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use ratatui::layout::Position;
+use std::sync::Arc;
+
+const KEYS: &str = "1234jkgGfp+-PbBiIrcsvLUy?? \n\t\x1b<>";
+
+#[test]
+fn no_snapshot_size_or_key_breaks_the_screen() {
+    for seed in 0..200 {
+        let mut random = Random(Xoshiro256PlusPlus::seed_from_u64(seed));
+        let theme = Theme { no_color: random.flip(), ascii: random.flip() };
+        let mut app = App::new(theme);
+        for _ in 0..random.below(12) {
+            let snapshot = random.snapshot();
+            let source =
+                if random.below(9) == 0 { Err(random.text()) } else { Ok(Arc::new(snapshot)) };
+            app.observe(source);
+            let key = KEYS.chars().nth(random.below(KEYS.len() as u64) as usize).unwrap();
+            if let Some(action) = action(KeyEvent::new(KeyCode::Char(key), KeyModifiers::NONE)) {
+                app.act(action);
+            }
+            let (width, height) = random.size();
+            let (buf, hits) = draw(&app, width, height);
+            app.click(Position::new(random.below(300) as u16, random.below(100) as u16), &hits);
+            app.tick();
+            if random.below(40) == 0 {
+                svg::render(&buf);
+            }
+        }
+        for page in Page::ALL {
+            app.page = page;
+            let (width, height) = random.size();
+            draw(&app, width, height);
+            draw(&app, 80 + width % 200, 24 + height % 60);
+        }
+    }
+}
+
+struct Random(Xoshiro256PlusPlus);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0.random_range(0..end)
+    }
+
+    fn flip(&mut self) -> bool {
+        self.below(2) == 0
+    }
+
+    fn size(&mut self) -> (u16, u16) {
+        (1 + self.below(300) as u16, 1 + self.below(100) as u16)
+    }
+
+    /// Small, large and extreme numbers alike.
+    fn number(&mut self) -> u64 {
+        let shift = self.below(65) as u32;
+        self.0.next_u64().checked_shr(shift).unwrap_or(0)
+    }
+
+    fn small(&mut self) -> u32 {
+        let number = self.number();
+        if self.flip() { number as u32 } else { number as u32 % 20 }
+    }
+
+    fn real(&mut self) -> f64 {
+        match self.below(12) {
+            0 => f64::NAN,
+            1 => f64::INFINITY,
+            2 => -1.5,
+            3 => f64::MAX,
+            _ => self.number() as f64 / 1e3,
+        }
+    }
+
+    fn optional(&mut self) -> Option<f64> {
+        self.flip().then(|| self.real())
+    }
+
+    fn text(&mut self) -> String {
+        let alphabet = ['a', 'Z', ' ', '\n', '\x1b', 'é', '日', '👩', '\u{200d}', '\t', '"', '<'];
+        (0..self.below(60)).map(|_| alphabet[self.below(alphabet.len() as u64) as usize]).collect()
+    }
+
+    fn events(&mut self) -> Arc<Vec<Event>> {
+        let levels = [Level::Debug, Level::Info, Level::Warn, Level::Error];
+        let count = self.below(80);
+        let event = |random: &mut Random| Event {
+            unix_ms: random.number(),
+            level: levels[random.below(4) as usize],
+            model: random.flip().then(|| random.text()),
+            text: random.text(),
+        };
+        Arc::new((0..count).map(|_| event(self)).collect())
+    }
+
+    fn counters(&mut self) -> Counters {
+        Counters {
+            received: self.number(),
+            ok: self.number(),
+            slo_met: self.number(),
+            rejected: self.number(),
+            expired: self.number(),
+            failed: self.number(),
+            cancelled: self.number(),
+            executions: self.number(),
+            items: self.number(),
+            replaced: self.number(),
+        }
+    }
+
+    fn model(&mut self, index: u64) -> ModelSnapshot {
+        let states = [
+            ModelState::Loading,
+            ModelState::Ready,
+            ModelState::Ready,
+            ModelState::Unloaded,
+            ModelState::Failed(self.text()),
+        ];
+        let few = self.below(30);
+        ModelSnapshot {
+            name: if self.flip() { format!("m{index}") } else { self.text() },
+            state: states[self.below(5) as usize].clone(),
+            platform: self.text(),
+            policy: self.text(),
+            overridden: self.flip(),
+            slo_us: self.number(),
+            batch: self.small(),
+            max_batch: self.small(),
+            instances: self.small(),
+            max_instances: self.small(),
+            instances_alive: self.small(),
+            instances_running: self.small(),
+            queue_depth: self.small(),
+            queue_bound: self.small(),
+            queue_oldest_us: self.number(),
+            arrivals_per_s: self.real(),
+            goodput_per_s: self.real(),
+            slo_hit_rate: self.optional(),
+            utility: self.optional(),
+            latency_us: Percentiles {
+                count: self.number(),
+                p50: self.number(),
+                p90: self.number(),
+                p99: self.number(),
+                p999: self.number(),
+                max: self.number(),
+            },
+            queue_us_mean: self.real(),
+            compute_us_mean: self.real(),
+            latency_histogram: (0..few).map(|_| (self.number(), self.number())).collect(),
+            batch_distribution: (0..few).map(|_| (self.small(), self.number())).collect(),
+            predicted_us: (0..few).map(|_| (self.small(), self.number())).collect(),
+            counters: self.counters(),
+            decisions: (0..few)
+                .map(|_| DecisionLine {
+                    uptime_us: self.number(),
+                    policy: self.text(),
+                    batch: self.small(),
+                    instances: self.small(),
+                    reason: self.text(),
+                })
+                .collect(),
+        }
+    }
+
+    fn device(&mut self) -> DeviceSnapshot {
+        let gpu = |random: &mut Random| GpuSnapshot {
+            name: random.text(),
+            load_percent: random.optional(),
+            memory_used_bytes: random.flip().then(|| random.number()),
+            memory_total_bytes: random.flip().then(|| random.number()),
+            temperature_c: random.optional(),
+            power_w: random.optional(),
+        };
+        DeviceSnapshot {
+            name: self.text(),
+            cores: self.small(),
+            cpu_percent: self.optional(),
+            process_cpu_percent: self.optional(),
+            resident_bytes: self.flip().then(|| self.number()),
+            weight_bytes: self.number(),
+            memory_used_bytes: self.flip().then(|| self.number()),
+            memory_total_bytes: self.flip().then(|| self.number()),
+            temperature_c: self.optional(),
+            frequency_mhz: self.optional(),
+            gpus: (0..self.below(4)).map(|_| gpu(self)).collect(),
+        }
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let states = [ApplianceState::Starting, ApplianceState::Serving, ApplianceState::Draining];
+        Snapshot {
+            sequence: self.number(),
+            version: self.text(),
+            uptime_us: self.number(),
+            state: states[self.below(3) as usize],
+            connections: self.small(),
+            totals: Totals {
+                arrivals_per_s: self.real(),
+                goodput_per_s: self.real(),
+                slo_hit_rate: self.optional(),
+                utility: self.optional(),
+                counters: self.counters(),
+            },
+            models: (0..self.below(20)).map(|i| self.model(i)).collect(),
+            device: self.device(),
+            events: self.events(),
+            log: self.events(),
+        }
+    }
+}
