@@ -59,6 +59,12 @@ fn top_shows_the_appliance_takes_keys_and_leaves_the_terminal_as_it_was() {
     tmux.wait_for("any key closes");
     tmux.keys(&["?"]);
 
+    // The left button on the last tab, then the wheel, as a terminal reports them.
+    tmux.keys(&["-l", "\x1b[<0;116;1M\x1b[<0;116;1m"]);
+    tmux.wait_for("no lines of this level");
+    tmux.keys(&["3"]);
+    tmux.wait_for("LAST CHANGE");
+
     tmux.resize(60, 20);
     tmux.wait_for("this terminal has 60 × 20");
     tmux.resize(120, 40);

@@ -176,7 +176,11 @@ impl ModelHistory {
             self.recent.pop_back();
         }
         self.recent.push_back((uptime_us, model.counters));
-        while self.recent.front().is_some_and(|(at, _)| at + WINDOW.as_micros() < uptime_us) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|(at, _)| *at < uptime_us.saturating_sub(WINDOW.as_micros()))
+        {
             self.recent.pop_front();
         }
     }

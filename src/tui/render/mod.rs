@@ -66,7 +66,7 @@ fn full(app: &App, buf: &mut Buffer, area: Rect, hits: &mut Hits) {
 fn overview(app: &App, buf: &mut Buffer, area: Rect, hits: &mut Hits) {
     let mut rest = area;
     // The charts and two events keep their place however many models there are.
-    let table = (app.rows().len() as u16 + 4).max(6).min(rest.height.saturating_sub(10));
+    let table = (app.rows().len().min(1_000) as u16 + 4).max(6).min(rest.height.saturating_sub(10));
     models::draw(app, buf, take_top(&mut rest, table), hits);
     let known = app.snapshot().events.len().min(20) as u16;
     let events = (known + 2).clamp(4, (rest.height / 3).max(4));

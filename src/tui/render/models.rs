@@ -243,7 +243,14 @@ impl Cells<'_> {
             Utility => (format::utility(model.utility), theme.text()),
             Lost => {
                 let lost = self.history.map_or(0.0, lost_per_s);
-                let tone = if lost >= 0.05 { Tone::Bad } else { Tone::Neutral };
+                // As with the hit rate, one request in twenty is too many.
+                let tone = if lost < 0.05 {
+                    Tone::Neutral
+                } else if lost < model.arrivals_per_s * 0.05 {
+                    Tone::Warning
+                } else {
+                    Tone::Bad
+                };
                 (short_rate(lost), theme.tone(tone))
             }
             Name | Policy | QueueCurve | Headroom | LatencyCurve => (String::new(), theme.text()),

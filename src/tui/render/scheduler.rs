@@ -11,7 +11,7 @@ use ratatui::layout::Rect;
 
 pub fn draw(app: &App, buf: &mut Buffer, area: Rect, hits: &mut Hits) {
     let mut rest = area;
-    let total = app.rows().len() as u16;
+    let total = app.rows().len().min(1_000) as u16;
     let height = (total + 3).max(5).min(area.height.saturating_sub(6));
     table(app, buf, take_top(&mut rest, height), hits);
     match app.selected() {
