@@ -6,6 +6,8 @@ use crate::runtime::{Appliance, unix_ms};
 use crate::telemetry::log::{self, LogBuffer};
 use crate::telemetry::snapshot::{ModelState, Snapshot};
 use crate::tui;
+use crate::tui::app::App;
+use crate::tui::theme::Theme;
 use crate::units::Nanos;
 use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
@@ -63,11 +65,9 @@ impl ScreenArgs {
 fn show_ui(appliance: &Appliance, over: impl Fn() -> bool + Sync) -> Result<(), String> {
     let gateway = appliance.gateway();
     let stop = AtomicBool::new(false);
-    let options = tui::Options {
-        theme: tui::theme::Theme::from_env(|name| std::env::var(name).ok()),
-        // It would stop the serving too.
-        can_suspend: false,
-    };
+    let app = App::new(Theme::from_env(|name| std::env::var(name).ok()));
+    // Ctrl-Z would stop the serving too.
+    let options = tui::Options { can_suspend: false };
     thread::scope(|scope| {
         let watch = || {
             while !stop.load(Ordering::Relaxed) {
@@ -77,7 +77,7 @@ fn show_ui(appliance: &Appliance, over: impl Fn() -> bool + Sync) -> Result<(), 
         };
         scope.spawn(watch);
         let source = || Ok(gateway.snapshot());
-        let shown = tui::run(source, |command| gateway.send_command(command), &stop, options);
+        let shown = tui::run(app, source, |command| gateway.send_command(command), &stop, options);
         stop.store(true, Ordering::Relaxed);
         shown.map_err(|e| format!("the terminal UI failed: {e}"))
     })

@@ -23,7 +23,7 @@ pub const TICK_MS: u64 = 100;
 const SCROLL_FAR: usize = 10;
 
 /// The four screens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Page {
     #[default]
     Overview,
@@ -84,7 +84,8 @@ pub struct App {
     pub theme: Theme,
     pub page: Page,
     pub help: bool,
-    pub frozen: bool,
+    /// The history as it was when the screen was frozen; the live one goes on behind it.
+    frozen: Option<Box<History>>,
     pub sort: Sort,
     pub log: LogView,
     /// Waits for a yes.
@@ -115,8 +116,14 @@ impl App {
         &self.shown
     }
 
+    /// Of the shown snapshot and before.
     pub fn history(&self) -> &History {
-        &self.history
+        self.frozen.as_deref().unwrap_or(&self.history)
+    }
+
+    /// Whether the screen stands still.
+    pub fn frozen(&self) -> bool {
+        self.frozen.is_some()
     }
 
     /// Of the shown snapshot, worst first.
@@ -151,6 +158,11 @@ impl App {
         self.rows().nth(row)
     }
 
+    /// Chooses a model by name; the first one while there is none of that name.
+    pub fn select(&mut self, name: Option<String>) {
+        self.selected = name;
+    }
+
     /// Takes in what the appliance shows now; true when the screen has to be drawn again.
     pub fn observe(&mut self, source: Result<Arc<Snapshot>, String>) -> bool {
         let snapshot = match source {
@@ -171,10 +183,11 @@ impl App {
         self.history.observe(&snapshot);
         self.manual.observe(&snapshot);
         self.live = snapshot;
-        if !self.frozen {
-            self.show_live();
+        if self.frozen() {
+            return recovered;
         }
-        !self.frozen || recovered
+        self.show_live();
+        true
     }
 
     /// A tenth of a second has passed; true when the screen has to be drawn again.
@@ -268,9 +281,10 @@ impl App {
     }
 
     fn freeze(&mut self) {
-        self.frozen = !self.frozen;
-        if !self.frozen {
+        if self.frozen.take().is_some() {
             self.show_live();
+        } else {
+            self.frozen = Some(Box::new(self.history.clone()));
         }
     }
 

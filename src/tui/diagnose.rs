@@ -241,7 +241,7 @@ impl About<'_> {
         } else if let Some((before, now)) =
             self.history.and_then(|h| h.queue_growth(self.snapshot.uptime_us))
         {
-            reasons.push(format!("queue grows ({before} → {now})"));
+            reasons.push(format!("queue grows from {before} to {now}"));
         }
         if rates.ok > 0.0 && model.arrivals_per_s > rates.ok * 1.1 {
             let (arrivals, served) = (rate(model.arrivals_per_s), rate(rates.ok));
@@ -301,7 +301,7 @@ mod tests {
         let (snapshot, _) = fixtures::settled("healthy");
         assert_eq!(
             all_well(&snapshot),
-            "6 models serving within their SLO — 99.6% of requests in time"
+            "6 models serving within their SLO — 99.7% of requests in time"
         );
     }
 

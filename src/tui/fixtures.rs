@@ -24,7 +24,7 @@ pub fn settled(scene: &str) -> (Snapshot, History) {
 
 /// A scene's snapshots of 90 s.
 pub fn timeline(scene: &str) -> Vec<Snapshot> {
-    let (steps, end_us) = if scene == "starting" { (5, 900_000) } else { (450, END_US) };
+    let (steps, end_us) = if scene == "starting" { (5, 1_200_000) } else { (450, END_US) };
     (0..=steps)
         .map(|step| {
             let left_us = (steps - step) * STEP_US;
@@ -162,6 +162,8 @@ fn counters(arrivals: f64, uptime_us: u64) -> Counters {
         cancelled: received / 5_000 - received / 8_000,
         executions: received / 2,
         items: received,
+        queue_us_total: received * 4_000,
+        compute_us_total: received * 12_000,
         replaced: 0,
     }
 }
@@ -189,7 +191,7 @@ fn overload(model: &mut ModelSnapshot, left_s: f64, uptime_us: u64) {
     model.goodput_per_s = 5.5;
     model.slo_hit_rate = Some(0.61);
     model.utility = Some(1.12);
-    model.queue_depth = (48.0 - left_s * 1.2) as u32;
+    model.queue_depth = (47.0 - left_s * 4.0).max(6.0) as u32;
     model.queue_oldest_us = 4_100_000;
     model.latency_us = Percentiles {
         count: 45,
@@ -214,6 +216,7 @@ fn overload(model: &mut ModelSnapshot, left_s: f64, uptime_us: u64) {
     model.queue_us_mean = 118_000.0;
     model.compute_us_mean = 53_000.0;
     model.batch = 4;
+    model.batch_distribution = vec![(1, 2), (2, 3), (3, 3), (4, 7)];
     let since_us = ((39.9 - left_s) * 1e6) as u64;
     let before = counters(6.0, uptime_us - since_us);
     let of = |per_s: u64| since_us * per_s / 1_000_000;
@@ -287,24 +290,15 @@ fn totals(models: &[ModelSnapshot]) -> Totals {
     let arrivals_per_s = sum(|m| m.arrivals_per_s);
     let asked: Vec<f64> = models.iter().filter_map(|m| m.utility).collect();
     let hits = sum(|m| m.slo_hit_rate.unwrap_or(0.0) * m.arrivals_per_s);
-    let each = |f: fn(&Counters) -> u64| models.iter().map(|m| f(&m.counters)).sum::<u64>();
     Totals {
         arrivals_per_s,
         goodput_per_s: sum(|m| m.goodput_per_s),
         slo_hit_rate: (arrivals_per_s > 0.0).then(|| hits / arrivals_per_s),
         utility: (!asked.is_empty()).then(|| asked.iter().sum::<f64>() / asked.len() as f64),
-        counters: Counters {
-            received: each(|c| c.received),
-            ok: each(|c| c.ok),
-            slo_met: each(|c| c.slo_met),
-            rejected: each(|c| c.rejected),
-            expired: each(|c| c.expired),
-            failed: each(|c| c.failed),
-            cancelled: each(|c| c.cancelled),
-            executions: each(|c| c.executions),
-            items: each(|c| c.items),
-            replaced: each(|c| c.replaced),
-        },
+        counters: models.iter().fold(Counters::default(), |mut sum, model| {
+            sum.add(&model.counters);
+            sum
+        }),
     }
 }
 

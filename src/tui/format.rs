@@ -38,6 +38,14 @@ pub fn age_us(us: u64) -> String {
     if s < 60 { format!("{s} s") } else { long_duration(s) }
 }
 
+/// A time scale: `30 s`, `15 min`.
+pub fn span_us(us: u64) -> String {
+    match us / 1_000_000 {
+        s if s < 60 => format!("{s} s"),
+        s => format!("{} min", s / 60),
+    }
+}
+
 /// A number per second or any other measure: three significant digits, `k`/`M`/`G` beyond
 /// thousands; at most 5 columns.
 pub fn rate(value: f64) -> String {

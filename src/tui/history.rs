@@ -89,6 +89,8 @@ pub struct History {
     pub hit_rate: Series,
     /// Highest p99 over SLO of all models; 1 is at the SLO.
     pub worst_latency: Series,
+    /// Percent of all cores.
+    pub cpu: Series,
     models: Vec<(String, ModelHistory)>,
 }
 
@@ -113,6 +115,7 @@ impl History {
         self.goodput.set(bucket, totals.goodput_per_s as f32);
         self.utility.set(bucket, optional(totals.utility));
         self.hit_rate.set(bucket, optional(totals.slo_hit_rate));
+        self.cpu.set(bucket, optional(snapshot.device.cpu_percent));
         self.worst_latency.set(bucket, worst_latency(snapshot));
         for model in &snapshot.models {
             if let Some(history) = self.model_mut(&model.name) {
@@ -152,6 +155,7 @@ impl History {
             &mut self.goodput,
             &mut self.hit_rate,
             &mut self.worst_latency,
+            &mut self.cpu,
         ];
         totals.into_iter().chain(models)
     }
@@ -172,7 +176,11 @@ impl ModelHistory {
             self.recent.pop_back();
         }
         self.recent.push_back((uptime_us, model.counters));
-        while self.recent.front().is_some_and(|(at, _)| at + WINDOW.as_micros() < uptime_us) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|(at, _)| *at < uptime_us.saturating_sub(WINDOW.as_micros()))
+        {
             self.recent.pop_front();
         }
     }

@@ -25,7 +25,7 @@ mod tests;
 pub mod theme;
 
 use crate::telemetry::{Command, CommandError, Snapshot};
-use app::{App, Effect, Hits, TICK_MS};
+use app::{App, Effect, Hits, Page, TICK_MS};
 use crossterm::event::{self, Event, MouseButton, MouseEvent, MouseEventKind};
 use diagnose::Severity;
 use keys::Action;
@@ -35,7 +35,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use terminal::Guard;
-use theme::Theme;
 use tokio::sync::oneshot;
 
 /// Commands that may be under way at once; a key held down must not pile them up.
@@ -44,15 +43,15 @@ const MAX_PENDING: usize = 64;
 /// The end of a command that was sent.
 pub type Reply = oneshot::Receiver<Result<(), CommandError>>;
 
-/// How the screen looks and behaves.
+/// What the screen may do.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    pub theme: Theme,
     /// Whether Ctrl-Z stops the process. Not where it would stop the serving too.
     pub can_suspend: bool,
 }
 
-/// Shows the appliance until the operator quits or `stop` is set.
+/// Shows the appliance until the operator quits or `stop` is set. `app` says how it begins, such
+/// as `App::new(theme)`.
 ///
 /// `source` gives the newest snapshot, or why there is none; it is asked ten times a second and
 /// after every key. `send` hands a command to the appliance and must not block.
@@ -60,12 +59,12 @@ pub struct Options {
 /// # Errors
 /// When there is no terminal, or it goes away. The terminal is restored in any case.
 pub fn run(
+    mut app: App,
     mut source: impl FnMut() -> Result<Arc<Snapshot>, String>,
     mut send: impl FnMut(Command) -> Reply,
     stop: &AtomicBool,
     options: Options,
 ) -> io::Result<()> {
-    let mut app = App::new(options.theme);
     let mut hits = Hits::new();
     let mut pending: Vec<(Command, Reply)> = Vec::new();
     let mut guard = Guard::new()?;
@@ -130,8 +129,14 @@ fn on_mouse(app: &mut App, hits: &Hits, mouse: MouseEvent) -> Effect {
         MouseEventKind::Down(MouseButton::Left) => {
             app.click(Position::new(mouse.column, mouse.row), hits)
         }
-        MouseEventKind::ScrollUp => app.act(Action::Up),
-        MouseEventKind::ScrollDown => app.act(Action::Down),
+        MouseEventKind::ScrollUp => wheel(app, Action::Up),
+        MouseEventKind::ScrollDown => wheel(app, Action::Down),
         _ => Effect::None,
     }
+}
+
+/// One notch of the wheel: a row of a list, some lines of the log.
+fn wheel(app: &mut App, action: Action) -> Effect {
+    let lines = if app.page == Page::Log { 3 } else { 1 };
+    (0..lines).map(|_| app.act(action)).last().unwrap_or(Effect::None)
 }

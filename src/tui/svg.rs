@@ -24,6 +24,7 @@ pub fn render(buf: &Buffer) -> String {
     for y in 0..buf.area.height {
         svg.row(buf, y);
     }
+    svg.flush_rect();
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
          viewBox=\"0 0 {width:.1} {height:.1}\">\n\
@@ -61,9 +62,19 @@ impl Ink {
 #[derive(Default)]
 struct Svg {
     rects: String,
+    last_rect: Option<Block>,
     dots: BTreeMap<Ink, String>,
     lines: BTreeMap<Ink, String>,
     text: String,
+}
+
+/// A filled rectangle.
+struct Block {
+    x: f64,
+    y: f64,
+    width: f64,
+    height: f64,
+    ink: Ink,
 }
 
 /// Neighbouring characters of one look.
@@ -119,10 +130,22 @@ impl Svg {
         );
     }
 
+    /// Neighbours of one height and look become one, so that no seams show.
     fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, ink: Ink) {
+        if let Some(last) = &mut self.last_rect
+            && (last.y, last.height, last.ink) == (y, height, ink)
+            && (last.x + last.width - x).abs() < 0.01
+        {
+            last.width += width;
+            return;
+        }
+        self.flush_rect();
+        self.last_rect = Some(Block { x, y, width, height, ink });
+    }
+
+    fn flush_rect(&mut self) {
+        let Some(Block { x, y, width, height, ink }) = self.last_rect.take() else { return };
         let fill = ink.attribute("fill");
-        // Overlaps by a hair, so that no seam shows between cells.
-        let (width, height) = (width + 0.2, height + 0.2);
         let _ = writeln!(
             self.rects,
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" {fill}/>"

@@ -74,13 +74,14 @@ impl Theme {
         if self.no_color { Style::new().add_modifier(otherwise) } else { Style::new().fg(color) }
     }
 
+    /// The terminal's own colour, also where it stands on a border.
     pub fn text(self) -> Style {
-        Style::new()
+        Style::new().fg(Color::Reset)
     }
 
     /// Labels and units: there when looked for.
     pub fn dim(self) -> Style {
-        Style::new().add_modifier(Modifier::DIM)
+        self.text().add_modifier(Modifier::DIM)
     }
 
     pub fn border(self) -> Style {
@@ -94,7 +95,7 @@ impl Theme {
 
     /// Column heads.
     pub fn heading(self) -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
+        self.text().add_modifier(Modifier::BOLD)
     }
 
     /// A key in the hints and the help.
@@ -103,7 +104,7 @@ impl Theme {
     }
 
     pub fn selected(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
+        self.text().add_modifier(Modifier::REVERSED)
     }
 
     /// What an operator set by hand.
@@ -194,7 +195,8 @@ mod tests {
             theme.badge(Tone::Bad),
         ]);
         for style in styles {
-            assert_eq!((style.fg, style.bg), (None, None));
+            assert!(matches!(style.fg, None | Some(Color::Reset)), "{style:?}");
+            assert_eq!(style.bg, None);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::tui::app::{App, STALE_TICKS, TICK_MS};
 use crate::tui::diagnose::{Severity, all_well};
-use crate::tui::render::pen::{Pen, wrap};
+use crate::tui::render::pen::{Pen, columns, wrap};
 use crate::tui::render::row;
 use crate::tui::theme::Tone;
 use ratatui::buffer::Buffer;
@@ -14,31 +14,46 @@ pub struct BannerLine {
     /// Empty where a text goes on.
     sign: &'static str,
     text: String,
+    /// Messages that found no room, told at the end of the last line.
+    more: usize,
 }
 
-/// The banner for a screen of this size: one line at least, more the taller the screen is.
+/// Columns before the text: a gap, the sign, a gap.
+const LEAD: u16 = 3;
+
+/// The banner for a screen of this size: one line at least, more the taller the screen is. The
+/// worst message may take two lines, unless the others would be lost by that.
 pub fn lines(app: &App, width: u16, height: u16) -> Vec<BannerLine> {
-    let most = if height < 30 { 3 } else { (height / 10).min(6) } as usize;
-    let mut lines: Vec<BannerLine> = Vec::new();
+    let most = if height < 30 { 2 } else { usize::from(height / 10).min(6) };
     let messages = messages(app);
-    let mut left_out = 0;
+    let lines_of_first = if messages.len() == 1 || most > 2 { 2 } else { 1 };
+    let room = width.saturating_sub(LEAD + 1);
+    let mut lines: Vec<BannerLine> = Vec::new();
+    let mut shown = 0;
     for (tone, text) in &messages {
-        let wrapped = wrap(text, width.saturating_sub(4).max(8));
-        if lines.len() >= most {
-            left_out += 1;
-            continue;
+        let lines_of_this = if shown == 0 { lines_of_first } else { 1 };
+        if lines.len() + lines_of_this > most.max(1) {
+            break;
         }
-        for (i, text) in wrapped.into_iter().take(most - lines.len()).enumerate() {
+        shown += 1;
+        let wrapped = fold(text, room, lines_of_this);
+        lines.extend(wrapped.into_iter().enumerate().map(|(i, text)| {
             let sign = if i == 0 { sign(*tone) } else { "" };
-            lines.push(BannerLine { tone: *tone, sign, text });
-        }
+            BannerLine { tone: *tone, sign, text, more: 0 }
+        }));
     }
-    if left_out > 0
-        && let Some(last) = lines.last_mut()
-    {
-        let more = format!("  (+{left_out} more)");
-        let room = usize::from(width).saturating_sub(4 + more.len());
-        last.text = last.text.chars().take(room).collect::<String>() + &more;
+    if let Some(last) = lines.last_mut() {
+        last.more = messages.len() - shown;
+    }
+    lines
+}
+
+/// At most `most` lines; what is too much is cut off when it is drawn.
+fn fold(text: &str, width: u16, most: usize) -> Vec<String> {
+    let mut lines = wrap(text, width);
+    if lines.len() > most {
+        let rest = lines.split_off(most - 1).join(" ");
+        lines.push(rest);
     }
     lines
 }
@@ -80,8 +95,12 @@ pub fn draw(app: &App, buf: &mut Buffer, area: Rect, lines: &[BannerLine]) {
     for (i, line) in (0..area.height).zip(lines) {
         let style = app.theme.tone(line.tone);
         let mut pen = Pen::new(buf, row(area, i));
-        pen.skip(1).fit(line.sign, 2, style);
-        let width = pen.left();
-        pen.fit(&line.text, width, style);
+        pen.skip(1).fit(line.sign, LEAD - 1, style);
+        let more = match line.more {
+            0 => String::new(),
+            n => format!(" (+{n} more)"),
+        };
+        let width = pen.left().saturating_sub(columns(&more) + 1);
+        pen.fit(&line.text, width, style).put(&more, style);
     }
 }

@@ -1,15 +1,15 @@
 //! Curves over time: of the appliance and of one model.
 
 use crate::tui::app::App;
-use crate::tui::format::{NONE, age_us, duration_us, rate, share, utility};
+use crate::tui::format::{NONE, duration_us, rate, share, span_us, utility};
 use crate::tui::history::{Fold, Series, resample};
-use crate::tui::render::graph::area_curve;
+use crate::tui::render::graph::{CurveStyle, area_curve};
 use crate::tui::render::pen::Pen;
-use crate::tui::render::{panel, row, take_left, take_top};
+use crate::tui::render::{row, take_left, take_top, value_panel};
 use crate::tui::theme::Tone;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 
 /// Below this a chart says nothing.
 const MIN_WIDTH: u16 = 36;
@@ -25,43 +25,70 @@ struct Chart<'a> {
     line: Option<(&'a Series, &'static str)>,
     /// A constant drawn as a line, and what it is.
     limit: Option<(f32, String)>,
-    /// The top is at least this, so that noise around little is not a drama.
-    least_max: f32,
-    /// The top is this.
-    fixed_max: Option<f32>,
+    scale: Scale,
     label: fn(f32) -> String,
     tone: Tone,
 }
 
-/// The charts of the overview, as many as fit.
-pub fn overview(app: &App, buf: &mut Buffer, area: Rect) {
-    let history = app.history();
-    let chart = |title, series, label| Chart {
+/// What the bottom and the top of a chart stand for.
+#[derive(Clone, Copy)]
+enum Scale {
+    /// From zero to a little above the highest value, but at least to this, so that noise around
+    /// little is not a drama.
+    Zero(f32),
+    /// Up to 1. The bottom is as low as the values need it: a hit rate's last percents count.
+    Share,
+}
+
+impl Scale {
+    fn range(self, values: impl Iterator<Item = f32>) -> std::ops::Range<f32> {
+        match self {
+            Scale::Zero(least) => 0.0..values.fold(least / 1.15, f32::max) * 1.15,
+            Scale::Share => {
+                let lowest = values.fold(1.0, f32::min);
+                let floor = [0.9, 0.75, 0.5].into_iter().find(|floor| lowest > *floor);
+                floor.unwrap_or(0.0)..1.0
+            }
+        }
+    }
+}
+
+fn chart<'a>(title: &'static str, series: &'a Series, label: fn(f32) -> String) -> Chart<'a> {
+    Chart {
         title,
         series,
         how: Fold::Mean,
         line: None,
         limit: None,
-        least_max: 1.0,
-        fixed_max: None,
+        scale: Scale::Zero(1.0),
         label,
         tone: Tone::Neutral,
-    };
+    }
+}
+
+fn hit_rate_chart(series: &Series) -> Chart<'_> {
+    Chart {
+        scale: Scale::Share,
+        limit: Some((0.95, "95%".into())),
+        tone: Tone::Good,
+        ..chart("SLO hit rate", series, |v| share(Some((f64::from(v) * 1e4).round() / 1e4)))
+    }
+}
+
+/// The charts of the overview, as many as fit.
+pub fn overview(app: &App, buf: &mut Buffer, area: Rect) {
+    let history = app.history();
     let charts = [
         chart("Utility", &history.utility, |v| utility(Some(f64::from(v)))),
         Chart {
             line: Some((&history.arrivals, "arrivals")),
             ..chart("Goodput/s", &history.goodput, |v| rate(f64::from(v)))
         },
-        Chart {
-            fixed_max: Some(1.0),
-            tone: Tone::Good,
-            ..chart("SLO hit rate", &history.hit_rate, |v| share(Some(f64::from(v))))
-        },
+        hit_rate_chart(&history.hit_rate),
         Chart {
             how: Fold::Max,
             limit: Some((1.0, "SLO".into())),
-            least_max: 1.25,
+            scale: Scale::Zero(1.25),
             ..chart("Worst p99 / SLO", &history.worst_latency, |v| format!("{v:.2}"))
         },
     ];
@@ -73,49 +100,18 @@ pub fn of_model(app: &App, buf: &mut Buffer, area: Rect, name: &str, slo_us: u64
     let Some(history) = app.history().model(name) else { return };
     let charts = [
         Chart {
-            title: "p99",
-            series: &history.latency_us_p99,
             how: Fold::Max,
-            line: None,
             limit: Some((slo_us as f32, format!("SLO {}", duration_us(slo_us)))),
-            least_max: slo_us as f32 * 1.25,
-            fixed_max: None,
-            label: |v| duration_us(v as u64),
-            tone: Tone::Neutral,
+            scale: Scale::Zero(slo_us as f32 * 1.25),
+            ..chart("p99", &history.latency_us_p99, |v| duration_us(v as u64))
         },
         Chart {
-            title: "Queue",
-            series: &history.queue,
             how: Fold::Max,
-            line: None,
-            limit: None,
-            least_max: 8.0,
-            fixed_max: None,
-            label: |v| rate(f64::from(v)),
-            tone: Tone::Neutral,
+            scale: Scale::Zero(8.0),
+            ..chart("Queue", &history.queue, |v| rate(f64::from(v)))
         },
-        Chart {
-            title: "Arrivals/s",
-            series: &history.arrivals,
-            how: Fold::Mean,
-            line: None,
-            limit: None,
-            least_max: 1.0,
-            fixed_max: None,
-            label: |v| rate(f64::from(v)),
-            tone: Tone::Neutral,
-        },
-        Chart {
-            title: "SLO hit rate",
-            series: &history.hit_rate,
-            how: Fold::Mean,
-            line: None,
-            limit: None,
-            least_max: 1.0,
-            fixed_max: Some(1.0),
-            label: |v| share(Some(f64::from(v))),
-            tone: Tone::Good,
-        },
+        chart("Arrivals/s", &history.arrivals, |v| rate(f64::from(v))),
+        hit_rate_chart(&history.hit_rate),
     ];
     grid(app, buf, area, &charts);
 }
@@ -144,30 +140,38 @@ fn draw(app: &App, buf: &mut Buffer, area: Rect, chart: &Chart) {
     if area.width < 12 || area.height < 3 {
         return;
     }
-    let (theme, end_us, span_us) = (app.theme, app.snapshot().uptime_us, app.span_us());
+    let (theme, end_us, length_us) = (app.theme, app.snapshot().uptime_us, app.span_us());
     let dots = usize::from(area.width.saturating_sub(8)) * 2;
-    let values = || resample(chart.series, end_us, span_us, dots, chart.how);
-    let line = |i: usize| chart.line.map(|(series, _)| (series, i));
+    let values = || resample(chart.series, end_us, length_us, dots, chart.how);
     let of_line = || {
-        let series = line(0).map(|(series, _)| resample(series, end_us, span_us, dots, chart.how));
+        let series =
+            chart.line.map(|(series, _)| resample(series, end_us, length_us, dots, chart.how));
         let limit = chart.limit.as_ref().map_or(f32::NAN, |(limit, _)| *limit);
         series.into_iter().flatten().chain(std::iter::repeat_n(limit, dots)).take(dots)
     };
-    let highest = values().chain(of_line()).fold(chart.least_max, f32::max);
-    let max = chart.fixed_max.unwrap_or(highest);
+    let range = match chart.scale {
+        Scale::Zero(_) => chart.scale.range(values().chain(of_line())),
+        Scale::Share => chart.scale.range(values()),
+    };
     let now = values().last().filter(|v| v.is_finite()).map_or(NONE.into(), chart.label);
-    let inner = panel(buf, area, theme, chart.title, &now);
+    let inner = value_panel(buf, area, theme, chart.title, &now);
     let scale = Rect { width: inner.width.min(6), ..inner };
     let plot = Rect { x: inner.x + scale.width, width: inner.width - scale.width, ..inner };
-    Pen::new(buf, scale).right(&(chart.label)(max), 5, theme.dim());
+    Pen::new(buf, scale).right(&(chart.label)(range.end), 5, theme.dim());
     if scale.height > 1 {
-        Pen::new(buf, row(scale, scale.height - 1)).right("0", 5, theme.dim());
+        let bottom = if range.start > 0.0 { (chart.label)(range.start) } else { "0".into() };
+        Pen::new(buf, row(scale, scale.height - 1)).right(&bottom, 5, theme.dim());
     }
-    let style = |_height: f32| match chart.tone {
+    let edge = match chart.tone {
         Tone::Neutral => theme.curve(),
         tone => theme.tone(tone),
     };
-    area_curve(buf, plot, values(), of_line(), max, style, theme.tone(Tone::Warning));
+    let style = CurveStyle {
+        edge: edge.add_modifier(Modifier::BOLD),
+        fill: edge.add_modifier(Modifier::DIM),
+        line: theme.tone(Tone::Warning),
+    };
+    area_curve(buf, plot, values(), of_line(), range, style);
     foot(app, buf, area, chart, theme.dim());
 }
 
@@ -175,7 +179,7 @@ fn draw(app: &App, buf: &mut Buffer, area: Rect, chart: &Chart) {
 fn foot(app: &App, buf: &mut Buffer, area: Rect, chart: &Chart, style: Style) {
     let edge = row(area, area.height - 1);
     let edge = Rect { x: edge.x + 2, width: edge.width.saturating_sub(4), ..edge };
-    let span = format!(" last {} ", age_us(app.span_us()));
+    let span = format!(" last {} ", span_us(app.span_us()));
     Pen::new(buf, edge).put(&span, style);
     let line = match (&chart.line, &chart.limit) {
         (Some((_, text)), _) => format!(" line: {text} "),

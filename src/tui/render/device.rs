@@ -2,13 +2,15 @@
 
 use crate::telemetry::snapshot::{DeviceSnapshot, GpuSnapshot};
 use crate::tui::app::App;
-use crate::tui::format::{bytes, percent};
-use crate::tui::render::graph::gauge;
+use crate::tui::format::{bytes, percent, span_us};
+use crate::tui::history::{Fold, resample};
+use crate::tui::render::graph::{CurveStyle, area_curve, gauge};
 use crate::tui::render::pen::Pen;
 use crate::tui::render::{panel, row};
 use crate::tui::theme::Tone;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Modifier;
 
 const LABEL_WIDTH: u16 = 5;
 
@@ -42,6 +44,34 @@ pub fn draw(app: &App, buf: &mut Buffer, area: Rect) {
         line(buf, &|pen| lines.gpu_details(pen, gpu));
     }
     line(buf, &|pen| lines.weights(pen));
+    let used = next + 1;
+    let below = Rect {
+        x: inner.x + 1,
+        y: inner.y + used.min(inner.height),
+        width: inner.width.saturating_sub(2),
+        height: inner.height.saturating_sub(used),
+    };
+    if device.cpu_percent.is_some() && below.height >= 3 {
+        load_curve(app, buf, below);
+    }
+}
+
+/// How busy all cores were; the top is all of them.
+fn load_curve(app: &App, buf: &mut Buffer, area: Rect) {
+    let theme = app.theme;
+    let title = format!("CPU, last {}", span_us(app.span_us()));
+    Pen::new(buf, area).put(&title, theme.dim());
+    let plot = Rect { y: area.y + 1, height: area.height - 1, ..area };
+    let columns = usize::from(plot.width) * 2;
+    let end_us = app.snapshot().uptime_us;
+    let values = resample(&app.history().cpu, end_us, app.span_us(), columns, Fold::Mean);
+    let good = theme.tone(Tone::Good);
+    let style = CurveStyle {
+        edge: good.add_modifier(Modifier::BOLD),
+        fill: good.add_modifier(Modifier::DIM),
+        line: theme.text(),
+    };
+    area_curve(buf, plot, values, std::iter::empty(), 0.0..100.0, style);
 }
 
 /// The lines of the panel. Each draws itself and says whether there was anything to show.
@@ -55,8 +85,8 @@ impl Lines<'_> {
     fn gauge(&self, pen: &mut Pen, label: &str, share: f64, text: &str, tone: Tone) -> bool {
         let theme = self.app.theme;
         let text_width = 13.min(self.width / 2);
-        let width = self.width.saturating_sub(LABEL_WIDTH + text_width + 2);
-        pen.skip(1).fit(label, LABEL_WIDTH - 1, theme.dim());
+        let width = self.width.saturating_sub(LABEL_WIDTH + text_width + 3);
+        pen.skip(1).fit(label, LABEL_WIDTH, theme.dim());
         gauge(pen, share, width, theme.tone(tone), theme.dim());
         let style = if tone == Tone::Good { theme.text() } else { theme.tone(tone) };
         pen.skip(1).right(text, text_width, style);

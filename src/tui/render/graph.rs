@@ -6,74 +6,92 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 const EIGHTHS_UP: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-const EIGHTHS_RIGHT: [char; 9] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
 /// Braille dots of the left and right half of a cell, from the bottom up.
 const DOTS: [[u32; 4]; 2] = [[0x40, 0x04, 0x02, 0x01], [0x80, 0x20, 0x10, 0x08]];
 
+/// How a curve is drawn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CurveStyle {
+    /// Cells the curve's upper edge goes through.
+    pub edge: Style,
+    /// What is below.
+    pub fill: Style,
+    /// The line over it.
+    pub line: Style,
+}
+
 /// A filled curve, two values a column, with an optional second one as a line over it. `values`
-/// and `line` bring `2 × area.width` values, NaN where there is none; `max` is the top.
+/// and `line` bring `2 × area.width` values, NaN where there is none; the plot covers `range`.
 pub fn area_curve(
     buf: &mut Buffer,
     area: Rect,
     values: impl Iterator<Item = f32>,
     line: impl Iterator<Item = f32>,
-    max: f32,
-    style: impl Fn(f32) -> Style,
-    line_style: Style,
+    range: std::ops::Range<f32>,
+    style: CurveStyle,
 ) {
     let area = area.intersection(buf.area);
     let top = u32::from(area.height) * 4;
     let dots_of = |value: f32| {
         if !value.is_finite() {
-            return None;
+            return 0;
         }
-        // Zero is a dot: it differs from not knowing.
-        let share = (value / max.max(f32::MIN_POSITIVE)).clamp(0.0, 1.0);
-        Some(((share * top as f32).round() as u32).max(1))
+        // The bottom is a dot: it differs from not knowing.
+        let height = (range.end - range.start).max(f32::MIN_POSITIVE);
+        let share = ((value - range.start) / height).clamp(0.0, 1.0);
+        ((share * top as f32).round() as u32).max(1)
     };
-    for (i, (value, line)) in values.zip(line).take(usize::from(area.width) * 2).enumerate() {
-        let x = area.x + (i / 2) as u16;
-        let half = &DOTS[i % 2];
-        let (filled, mark) = (dots_of(value), dots_of(line));
+    let (mut values, mut line) = (values, line);
+    for x in area.left()..area.right() {
+        let next =
+            |from: &mut dyn Iterator<Item = f32>| [(); 2].map(|()| from.next().map_or(0, dots_of));
+        let (filled, marks) = (next(&mut values), next(&mut line));
         for row in 0..area.height {
             let floor = u32::from(area.height - 1 - row) * 4;
-            let mut bits = 0;
-            let mut only_line = true;
-            for (dot, bit) in half.iter().enumerate() {
-                let level = floor + dot as u32 + 1;
-                if filled.is_some_and(|f| level <= f) {
-                    bits |= bit;
-                    only_line = false;
-                } else if mark == Some(level) {
-                    bits |= bit;
-                }
+            if let Some((symbol, style)) = curve_cell(floor, filled, marks, style)
+                && let Some(cell) = buf.cell_mut((x, area.y + row))
+            {
+                cell.set_char(symbol).set_style(style);
             }
-            if bits == 0 {
-                continue;
-            }
-            let height = 1.0 - f32::from(row) / f32::from(area.height);
-            let style = if only_line { line_style } else { style(height) };
-            add_dots(buf, x, area.y + row, bits, style, only_line);
         }
     }
 }
 
-fn add_dots(buf: &mut Buffer, x: u16, y: u16, bits: u32, style: Style, keep_style: bool) {
-    let Some(cell) = buf.cell_mut((x, y)) else { return };
-    let old = cell.symbol().chars().next().map_or(0, |c| (c as u32).wrapping_sub(0x2800));
-    let old = if old < 0x100 { old } else { 0 };
-    let symbol = char::from_u32(0x2800 + (old | bits)).unwrap_or(' ');
-    cell.set_char(symbol);
-    if old == 0 || !keep_style {
-        cell.set_style(style);
+/// One cell, whose lowest dots stand at `floor`: its halves are filled up to `filled` dots and
+/// have one dot at `marks`; 0 is none.
+fn curve_cell(
+    floor: u32,
+    filled: [u32; 2],
+    marks: [u32; 2],
+    style: CurveStyle,
+) -> Option<(char, Style)> {
+    let (mut fill, mut line) = (0, 0);
+    for half in 0..2 {
+        for (level, bit) in (floor + 1..).zip(DOTS[half]) {
+            // Inside the fill the line is a gap.
+            match level == marks[half] {
+                true if level > filled[half] => line |= bit,
+                false if level <= filled[half] => fill |= bit,
+                _ => {}
+            }
+        }
     }
+    let edge = filled.iter().any(|dots| (floor + 1..=floor + 4).contains(dots));
+    let style = match fill {
+        0 => style.line,
+        _ if edge => style.edge,
+        _ => style.fill,
+    };
+    let symbol = char::from_u32(0x2800 + (fill | line)).filter(|_| fill | line != 0)?;
+    Some((symbol, style))
 }
 
-/// One row of eighth blocks, scaled to `max`; nothing where there is no value.
+/// One row of eighth blocks, scaled to `max`; nothing where there is no value. The top eighth stays
+/// free, so that curves in rows below each other do not run into one.
 pub fn sparkline(pen: &mut Pen, values: impl Iterator<Item = f32>, max: f32, style: Style) {
     for value in values {
         let symbol = if value.is_finite() {
-            let eighths = (value / max.max(f32::MIN_POSITIVE) * 7.0).ceil().clamp(0.0, 7.0);
+            let eighths = (value / max.max(f32::MIN_POSITIVE) * 6.0).ceil().clamp(0.0, 6.0);
             EIGHTHS_UP[1 + eighths as usize]
         } else {
             ' '
@@ -89,19 +107,11 @@ pub fn gauge(pen: &mut Pen, share: f64, width: u16, style: Style, rest: Style) {
     pen.repeat('■', full, style).repeat('·', width - full.min(width), rest);
 }
 
-/// A bar of up to `width` columns, precise to an eighth; blank up to `width`.
+/// A bar of up to `width` columns, at least one unless it stands for nothing; blank up to `width`.
 pub fn bar(pen: &mut Pen, share: f64, width: u16, style: Style) {
     let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
-    let mut eighths = (share * f64::from(width) * 8.0).round() as u16;
-    if share > 0.0 {
-        eighths = eighths.max(1);
-    }
-    let (full, part) = (eighths / 8, eighths % 8);
-    pen.repeat('█', full, style);
-    if part > 0 {
-        pen.repeat(EIGHTHS_RIGHT[usize::from(part)], 1, style);
-    }
-    pen.skip(width.saturating_sub(full + u16::from(part > 0)));
+    let full = (share * f64::from(width)).round().max(f64::from(u8::from(share > 0.0))) as u16;
+    pen.repeat('■', full.min(width), style).skip(width.saturating_sub(full));
 }
 
 /// A column of blocks growing from the bottom of `area`'s column `x`: `solid` ones to the eighth,
@@ -129,7 +139,7 @@ mod tests {
         let area = Rect::new(0, 0, width, height);
         let mut buf = Buffer::empty(area);
         let (values, line) = (values.iter().copied(), line.iter().copied());
-        area_curve(&mut buf, area, values, line, 8.0, |_| Style::new(), Style::new());
+        area_curve(&mut buf, area, values, line, 0.0..8.0, CurveStyle::default());
         buf
     }
 
@@ -142,9 +152,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_goes_over_the_fill() {
+    fn a_line_is_dots_above_the_fill_and_a_gap_inside() {
         let buf = curve(1, 2, &[2.0, 2.0], &[8.0, 1.0]);
-        assert_eq!(buf, Buffer::with_lines(["⠁", "⣤"]));
+        assert_eq!(buf, Buffer::with_lines(["⠁", "⡤"]));
     }
 
     #[test]
@@ -160,6 +170,6 @@ mod tests {
         let mut pen = Pen::new(&mut buf, row(2));
         sparkline(&mut pen, [0.0, 1.0, 4.0, 8.0, f32::NAN].into_iter(), 8.0, Style::new());
         pen.put("|", Style::new());
-        assert_eq!(buf, Buffer::with_lines(["██▌  |      ", "■■········  ", "▁▂▅█ |      "]));
+        assert_eq!(buf, Buffer::with_lines(["■■■  |      ", "■■········  ", "▁▂▄▇ |      "]));
     }
 }

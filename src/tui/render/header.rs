@@ -7,6 +7,7 @@ use crate::tui::render::pen::Pen;
 use crate::tui::theme::Tone;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Modifier;
 
 /// Width of all tabs: ` 1 Overview ` and so on.
 const TABS_WIDTH: u16 = 12 + 9 + 13 + 7;
@@ -23,12 +24,15 @@ pub fn draw(app: &App, buf: &mut Buffer, area: Rect, hits: &mut Hits) {
         ApplianceState::Serving => ("●", "SERVING", Tone::Good),
         ApplianceState::Draining => ("◑", "DRAINING", Tone::Warning),
     };
-    if app.frozen {
+    if app.frozen() {
         pen.put(" FROZEN ", theme.badge(Tone::Warning)).skip(1);
     }
     pen.put(sign, theme.tone(tone)).skip(1).put(text, theme.tone(tone)).skip(2);
-    pen.put("up ", theme.dim()).put(&duration_us(snapshot.uptime_us), theme.text()).skip(2);
-    if pen.left() >= 12 {
+    if area.width >= 100 {
+        pen.put("up ", theme.dim());
+    }
+    pen.put(&duration_us(snapshot.uptime_us), theme.text()).skip(2);
+    if pen.left() >= 10 {
         pen.put(&count(snapshot.connections.into()), theme.text()).put(" clients", theme.dim());
         pen.skip(2);
     }
@@ -45,7 +49,7 @@ fn tabs(app: &App, buf: &mut Buffer, area: Rect, hits: &mut Hits) {
         let from = pen.x();
         if page == app.page {
             let label = format!(" {digit} {} ", page.title());
-            pen.put(&label, theme.title().patch(theme.selected()));
+            pen.put(&label, theme.title().add_modifier(Modifier::REVERSED));
         } else {
             pen.skip(1).put(digit, theme.key()).skip(1).put(page.title(), theme.dim()).skip(1);
         }

@@ -9,8 +9,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::{Clear, Widget};
 
-const WIDTH: u16 = 76;
-const KEYS_WIDTH: u16 = 14;
+const WIDTH: u16 = 80;
+const KEYS_WIDTH: u16 = 15;
 
 pub fn draw(app: &App, buf: &mut Buffer, screen: Rect) {
     let theme = app.theme;

@@ -3,9 +3,9 @@
 use crate::tui::app::{App, in_words};
 use crate::tui::diagnose::Severity;
 use crate::tui::keys;
-use crate::tui::render::pen::Pen;
+use crate::tui::render::pen::{Pen, columns};
 use crate::tui::theme::Tone;
-use ratatui::buffer::{Buffer, CellWidth};
+use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 /// Room that a message leaves to the hints.
@@ -23,11 +23,11 @@ pub fn draw(app: &App, buf: &mut Buffer, area: Rect) {
     }
     if let Some(notice) = &app.notice {
         let (tone, text) = (tone(notice.severity), format!(" {} ", notice.text));
-        let width = text.cell_width().min(pen.left().saturating_sub(KEPT_FOR_HINTS));
+        let width = columns(&text).min(pen.left().saturating_sub(KEPT_FOR_HINTS));
         pen.fit(&text, width, theme.badge(tone)).skip(2);
     }
     for (key, meaning) in keys::hints(app.page) {
-        let width = key.cell_width() + 1 + meaning.cell_width();
+        let width = columns(key) + 1 + columns(meaning);
         if width > pen.left() {
             break;
         }

@@ -66,9 +66,10 @@ fn full(app: &App, buf: &mut Buffer, area: Rect, hits: &mut Hits) {
 fn overview(app: &App, buf: &mut Buffer, area: Rect, hits: &mut Hits) {
     let mut rest = area;
     // The charts and two events keep their place however many models there are.
-    let table = (app.rows().len() as u16 + 4).max(6).min(rest.height.saturating_sub(10));
+    let table = (app.rows().len().min(1_000) as u16 + 4).max(6).min(rest.height.saturating_sub(10));
     models::draw(app, buf, take_top(&mut rest, table), hits);
-    let events = (rest.height / 3).clamp(4, 14);
+    let known = app.snapshot().events.len().min(20) as u16;
+    let events = (known + 2).clamp(4, (rest.height / 3).max(4));
     events::draw(app, buf, take_bottom(&mut rest, events));
     device::draw(app, buf, take_right(&mut rest, (area.width / 4).clamp(34, 50)));
     charts::overview(app, buf, rest);
@@ -99,6 +100,19 @@ fn panel(buf: &mut Buffer, area: Rect, theme: Theme, title: &str, note: &str) ->
     }
     let inner = block.inner(area);
     block.render(area, buf);
+    inner
+}
+
+/// A panel whose note is its present value.
+fn value_panel(buf: &mut Buffer, area: Rect, theme: Theme, title: &str, value: &str) -> Rect {
+    let inner = panel(buf, area, theme, title, "");
+    let edge = row(area, 0);
+    let edge = Rect { width: edge.width.saturating_sub(1), ..edge };
+    let room = edge.width.saturating_sub(pen::columns(title) + 4);
+    let value = format!(" {value} ");
+    if pen::columns(&value) <= room {
+        Pen::new(buf, edge).right(&value, edge.width, theme.heading());
+    }
     inner
 }
 

@@ -82,14 +82,16 @@ fn state(app: &App, pen: &mut Pen, model: &ModelSnapshot) {
     pen.pair("instances", label, &instances, choice);
     let busy = format!("{}/{}", model.instances_running, model.instances_alive);
     pen.pair("busy", label, &busy, theme.text());
-    pen.put(&model.platform, label);
+    if !model.platform.is_empty() {
+        pen.pair("engine", label, &model.platform, theme.text());
+    }
 }
 
 fn traffic(app: &App, pen: &mut Pen, model: &ModelSnapshot) {
     let (theme, label) = (app.theme, app.theme.dim());
     pen.skip(1);
-    pen.pair("arrivals/s", label, &rate(model.arrivals_per_s), theme.text());
-    pen.pair("goodput/s", label, &rate(model.goodput_per_s), theme.text());
+    pen.pair("arr/s", label, &rate(model.arrivals_per_s), theme.text());
+    pen.pair("good/s", label, &rate(model.goodput_per_s), theme.text());
     let hit = theme.tone(Tone::of_hit_rate(model.slo_hit_rate));
     pen.pair("in SLO", label, &share(model.slo_hit_rate), hit);
     pen.pair("utility", label, &utility(model.utility), theme.text());
@@ -155,21 +157,22 @@ fn counters(app: &App, pen: &mut Pen, model: &ModelSnapshot) {
     let (theme, label) = (app.theme, app.theme.dim());
     let c = &model.counters;
     pen.skip(1);
-    let bad = |n: u64| if n > 0 { theme.tone(Tone::Warning) } else { theme.text() };
-    let cells = [
-        ("got", c.received, theme.text()),
-        ("ok", c.ok, theme.text()),
-        ("in SLO", c.slo_met, theme.text()),
-        ("rejected", c.rejected, bad(c.rejected)),
-        ("expired", c.expired, bad(c.expired)),
-        ("failed", c.failed, bad(c.failed)),
-        ("cancelled", c.cancelled, theme.text()),
-        ("batches", c.executions, theme.text()),
-        ("replaced", c.replaced, bad(c.replaced)),
+    let roomy = pen.left() >= 110;
+    let number = |n: u64| if roomy { count(n) } else { format::short_count(n) };
+    for (name, n) in [("received", c.received), ("ok", c.ok), ("in SLO", c.slo_met)] {
+        pen.pair(name, label, &number(n), theme.text());
+    }
+    let bad = [
+        ("rejected", c.rejected),
+        ("expired", c.expired),
+        ("failed", c.failed),
+        ("replaced", c.replaced),
     ];
-    let roomy = pen.left() >= 140;
-    for (name, n, style) in cells {
-        let text = if roomy { count(n) } else { format::short_count(n) };
-        pen.put(name, label).skip(1).put(&text, style).skip(if roomy { 3 } else { 1 });
+    for (name, n) in bad {
+        let style = if n > 0 { theme.tone(Tone::Warning) } else { theme.text() };
+        pen.pair(name, label, &number(n), style);
+    }
+    for (name, n) in [("cancelled", c.cancelled), ("batches", c.executions), ("items", c.items)] {
+        pen.pair(name, label, &number(n), theme.text());
     }
 }

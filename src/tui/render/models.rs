@@ -6,11 +6,12 @@ use crate::tui::app::{App, Hits, Target};
 use crate::tui::format::{self, duration_us, rate, short_count};
 use crate::tui::history::{Fold, ModelHistory, resample};
 use crate::tui::render::graph::{gauge, sparkline};
-use crate::tui::render::pen::Pen;
+use crate::tui::render::pen::{self, Pen};
 use crate::tui::render::{mark_selected, panel, row, state_sign, window};
 use crate::tui::theme::Tone;
-use ratatui::buffer::{Buffer, CellWidth};
+use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 
 /// A column of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +36,11 @@ enum Column {
 
 use Column::*;
 
+const NAME_WIDTH: u16 = 12;
+
 /// Always there.
 const BASE: [(Column, u16); 11] = [
-    (Name, 12),
+    (Name, NAME_WIDTH),
     (QueueCurve, 6),
     (QueueDepth, 4),
     (Arrivals, 5),
@@ -91,17 +94,19 @@ fn columns(app: &App, width: u16) -> Vec<(Column, u16)> {
     let mut columns = BASE.to_vec();
     let used =
         |columns: &[(Column, u16)]| LEAD + columns.iter().map(|(_, w)| w + 1).sum::<u16>() - 1;
+    let longest = app.rows().map(|m| pen::columns(&m.name)).max().unwrap_or(0);
+    // Whole names and a longer curve are worth more than another column.
+    let kept = longest.clamp(NAME_WIDTH, 24) - NAME_WIDTH + 6;
     for (column, column_width, after) in EXTRA {
-        if used(&columns) + column_width + 1 > width {
+        if used(&columns) + column_width + 1 + kept > width {
             break;
         }
         let after = columns.iter().position(|(c, _)| *c == after).map_or(columns.len(), |i| i + 1);
         columns.insert(after, (column, column_width));
     }
-    // What is left goes to the names, as far as they need it, then to the queue's curve.
     let mut left = width.saturating_sub(used(&columns));
-    let longest = app.rows().map(|m| m.name.as_str().cell_width()).max().unwrap_or(0);
-    for (column, most) in [(Name, longest.clamp(12, 40)), (QueueCurve, 60), (LatencyCurve, 60)] {
+    let most = [(Name, longest.clamp(NAME_WIDTH, 44)), (QueueCurve, 40), (LatencyCurve, 40)];
+    for (column, most) in most {
         if let Some((_, width)) = columns.iter_mut().find(|(c, _)| *c == column) {
             let more = left.min(most.saturating_sub(*width));
             *width += more;
@@ -189,50 +194,78 @@ struct Cells<'a> {
 
 impl Cells<'_> {
     fn draw(&self, pen: &mut Pen, column: Column, width: u16) {
-        let (model, theme) = (self.model, self.app.theme);
-        let answered = model.latency_us.count > 0;
-        let latency = |us| if answered { duration_us(us) } else { format::NONE.into() };
-        let text = theme.text();
+        let theme = self.app.theme;
         match column {
-            Name => pen.fit(&model.name, width, text),
-            Policy => pen.fit(&model.policy, width, theme.dim()),
-            QueueCurve => return self.curve(pen, width),
-            QueueDepth => {
-                pen.right(&short_count(model.queue_depth.into()), width, theme.tone(self.queue()))
+            Name => {
+                pen.fit(&self.model.name, width, theme.text());
             }
+            Policy => {
+                pen.fit(&self.model.policy, width, theme.dim());
+            }
+            QueueCurve => self.queue_curve(pen, width),
+            LatencyCurve => self.latency_curve(pen, width),
+            Headroom => self.headroom(pen, width),
+            _ => {
+                let (text, style) = self.number(column);
+                pen.right(&text, width, style);
+            }
+        }
+    }
+
+    /// The text of a column of numbers.
+    fn number(&self, column: Column) -> (String, Style) {
+        let (model, theme) = (self.model, self.app.theme);
+        let latency = |us| if self.answered() { duration_us(us) } else { format::NONE.into() };
+        match column {
+            QueueDepth => (short_count(model.queue_depth.into()), theme.tone(self.queue())),
             Oldest => {
-                let waits = if model.queue_depth > 0 { model.queue_oldest_us } else { 0 };
-                let tone = Tone::of_latency(waits, model.slo_us);
-                pen.right(&duration_us(waits), width, theme.tone(tone))
+                let waits_us = if model.queue_depth > 0 { model.queue_oldest_us } else { 0 };
+                (duration_us(waits_us), theme.tone(Tone::of_latency(waits_us, model.slo_us)))
             }
-            Arrivals => pen.right(&rate(model.arrivals_per_s), width, text),
-            Goodput => pen.right(&rate(model.goodput_per_s), width, text),
-            Choice => return self.choice(pen, width),
-            P50 => pen.right(&latency(model.latency_us.p50), width, text),
+            Arrivals => (rate(model.arrivals_per_s), theme.text()),
+            Goodput => (rate(model.goodput_per_s), theme.text()),
+            Choice => {
+                let (mark, style) =
+                    if model.overridden { ("M", theme.manual()) } else { ("", theme.text()) };
+                (format!("{}×{}{mark}", model.batch, model.instances), style)
+            }
+            P50 => (latency(model.latency_us.p50), theme.text()),
             P99 => {
-                let p99 = model.latency_us.p99;
-                let tone =
-                    if answered { Tone::of_latency(p99, model.slo_us) } else { Tone::Neutral };
-                let mark = if tone == Tone::Bad { "!" } else { "" };
-                pen.right(&format!("{mark}{}", latency(p99)), width, theme.tone(tone))
+                let mark = if self.latency_tone() == Tone::Bad { "!" } else { "" };
+                let text = format!("{mark}{}", latency(model.latency_us.p99));
+                (text, theme.tone(self.latency_tone()))
             }
-            Slo => pen.right(&duration_us(model.slo_us), width, theme.dim()),
-            Headroom => return self.headroom(pen, width, answered),
-            LatencyCurve => return self.latency_curve(pen, width),
+            Slo => (duration_us(model.slo_us), theme.dim()),
             HitRate => {
                 let tone = Tone::of_hit_rate(model.slo_hit_rate);
-                pen.right(&format::share(model.slo_hit_rate), width, theme.tone(tone))
+                (format::share(model.slo_hit_rate), theme.tone(tone))
             }
-            Utility => pen.right(&format::utility(model.utility), width, text),
+            Utility => (format::utility(model.utility), theme.text()),
             Lost => {
-                let lost = self.history.map_or(0.0, |h| {
-                    let rates = h.recent_rates();
-                    rates.rejected + rates.expired + rates.failed
-                });
-                let tone = if lost >= 0.05 { Tone::Bad } else { Tone::Neutral };
-                pen.right(&short_rate(lost), width, theme.tone(tone))
+                let lost = self.history.map_or(0.0, lost_per_s);
+                // As with the hit rate, one request in twenty is too many.
+                let tone = if lost < 0.05 {
+                    Tone::Neutral
+                } else if lost < model.arrivals_per_s * 0.05 {
+                    Tone::Warning
+                } else {
+                    Tone::Bad
+                };
+                (short_rate(lost), theme.tone(tone))
             }
-        };
+            Name | Policy | QueueCurve | Headroom | LatencyCurve => (String::new(), theme.text()),
+        }
+    }
+
+    fn answered(&self) -> bool {
+        self.model.latency_us.count > 0
+    }
+
+    fn latency_tone(&self) -> Tone {
+        match self.answered() {
+            true => Tone::of_latency(self.model.latency_us.p99, self.model.slo_us),
+            false => Tone::Neutral,
+        }
     }
 
     fn queue(&self) -> Tone {
@@ -240,7 +273,7 @@ impl Cells<'_> {
         Tone::rising(f64::from(self.model.queue_depth) / bound, 0.5, 1.0)
     }
 
-    fn curve(&self, pen: &mut Pen, width: u16) {
+    fn queue_curve(&self, pen: &mut Pen, width: u16) {
         let Some(history) = self.history else {
             pen.skip(width);
             return;
@@ -268,25 +301,23 @@ impl Cells<'_> {
         sparkline(pen, values(), max, self.app.theme.curve());
     }
 
-    fn choice(&self, pen: &mut Pen, width: u16) {
+    fn headroom(&self, pen: &mut Pen, width: u16) {
         let theme = self.app.theme;
-        let manual = self.model.overridden;
-        let mark = if manual { "M" } else { "" };
-        let text = format!("{}×{}{mark}", self.model.batch, self.model.instances);
-        pen.right(&text, width, if manual { theme.manual() } else { theme.text() });
-    }
-
-    fn headroom(&self, pen: &mut Pen, width: u16, answered: bool) {
-        let theme = self.app.theme;
-        if !answered || self.model.slo_us == 0 {
+        if !self.answered() || self.model.slo_us == 0 {
             pen.skip(width);
             return;
         }
         let share = self.model.latency_us.p99 as f64 / self.model.slo_us as f64;
-        let tone = Tone::of_latency(self.model.latency_us.p99, self.model.slo_us);
+        let tone = self.latency_tone();
         gauge(pen, share, width.saturating_sub(6), theme.tone(tone), theme.dim());
         pen.right(&format::percent(share * 100.0), 6.min(width), theme.tone(tone));
     }
+}
+
+/// Requests that got no outputs, per second.
+fn lost_per_s(history: &ModelHistory) -> f64 {
+    let rates = history.recent_rates();
+    rates.rejected + rates.expired + rates.failed
 }
 
 /// In four columns: losses are few or far too many.
@@ -316,8 +347,7 @@ fn draw_totals(app: &App, buf: &mut Buffer, line: Rect, columns: &[(Column, u16)
             Utility => pen.right(&format::utility(totals.utility), *width, bold),
             Lost => {
                 let histories = app.rows().filter_map(|m| app.history().model(&m.name));
-                let rates = histories.map(ModelHistory::recent_rates);
-                let lost = rates.map(|r| r.rejected + r.expired + r.failed).sum();
+                let lost = histories.map(lost_per_s).sum();
                 pen.right(&short_rate(lost), *width, bold)
             }
             _ => pen.skip(*width),

@@ -4,9 +4,22 @@ use ratatui::buffer::{Buffer, CellWidth};
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+/// Rows at least this long have room for wider gaps.
+const WIDE: u16 = 100;
+
+/// Columns a text takes; control characters are never drawn.
+pub fn columns(text: &str) -> u16 {
+    if text.contains(char::is_control) {
+        text.replace(char::is_control, "").as_str().cell_width()
+    } else {
+        text.cell_width()
+    }
+}
+
 /// Stands at the next free column of a row.
 pub struct Pen<'a> {
     buf: &'a mut Buffer,
+    start: u16,
     x: u16,
     y: u16,
     end: u16,
@@ -17,7 +30,7 @@ impl<'a> Pen<'a> {
     pub fn new(buf: &'a mut Buffer, area: Rect) -> Pen<'a> {
         let area = area.intersection(buf.area);
         let end = if area.height == 0 { area.x } else { area.right() };
-        Pen { buf, x: area.x, y: area.y, end }
+        Pen { buf, start: area.x, x: area.x, y: area.y, end }
     }
 
     /// Columns left in the row.
@@ -59,7 +72,7 @@ impl<'a> Pen<'a> {
     pub fn fit(&mut self, text: &str, width: u16, style: Style) -> &mut Self {
         let width = width.min(self.left());
         let next = self.x + width;
-        if text.cell_width() > width && width > 0 {
+        if columns(text) > width && width > 0 {
             let kept = self.buf.set_stringn(self.x, self.y, text, usize::from(width) - 1, style).0;
             self.buf.set_stringn(kept, self.y, "…", 1, style);
         } else {
@@ -71,11 +84,12 @@ impl<'a> Pen<'a> {
 
     /// Exactly `width` columns, aligned right.
     pub fn right(&mut self, text: &str, width: u16, style: Style) -> &mut Self {
-        let pad = width.saturating_sub(text.cell_width());
+        let pad = width.saturating_sub(columns(text));
         self.skip(pad.min(width)).fit(text, width - pad.min(width), style)
     }
 
-    /// A label and its value, with a gap after them.
+    /// A label and its value, with a gap after them; all of it or, once something did not fit,
+    /// nothing.
     pub fn pair(
         &mut self,
         label: &str,
@@ -83,7 +97,11 @@ impl<'a> Pen<'a> {
         value: &str,
         style: Style,
     ) -> &mut Self {
-        self.put(label, label_style).skip(1).put(value, style).skip(3)
+        if columns(label) + 1 + columns(value) > self.left() {
+            return self.skip(u16::MAX);
+        }
+        let gap = if self.end - self.start >= WIDE { 3 } else { 2 };
+        self.put(label, label_style).skip(1).put(value, style).skip(gap)
     }
 }
 
@@ -91,6 +109,7 @@ impl<'a> Pen<'a> {
 pub fn wrap(text: &str, width: u16) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for paragraph in text.lines() {
+        let paragraph = paragraph.replace(char::is_control, " ");
         let mut line = String::new();
         for word in paragraph.split_whitespace() {
             if !line.is_empty() && line.cell_width() + 1 + word.cell_width() > width {
@@ -132,7 +151,12 @@ mod tests {
         });
         assert_eq!(text, "abc…  1123… ");
         // A wide character that would be cut in half is left out.
-        assert_eq!(drawn(4, |pen| drop(pen.fit("日本語", 4, style))), "日 … ");
+        assert_eq!(
+            drawn(4, |pen| {
+                pen.fit("日本語", 4, style);
+            }),
+            "日 … "
+        );
     }
 
     #[test]

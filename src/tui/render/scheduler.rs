@@ -4,14 +4,14 @@ use crate::telemetry::snapshot::{ModelSnapshot, ModelState};
 use crate::tui::app::{App, Hits, Target};
 use crate::tui::format::{self, age_us, duration_us};
 use crate::tui::render::decisions;
-use crate::tui::render::pen::Pen;
+use crate::tui::render::pen::{self, Pen};
 use crate::tui::render::{mark_selected, panel, row, state_sign, take_top, window};
-use ratatui::buffer::{Buffer, CellWidth};
+use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 pub fn draw(app: &App, buf: &mut Buffer, area: Rect, hits: &mut Hits) {
     let mut rest = area;
-    let total = app.rows().len() as u16;
+    let total = app.rows().len().min(1_000) as u16;
     let height = (total + 3).max(5).min(area.height.saturating_sub(6));
     table(app, buf, take_top(&mut rest, height), hits);
     match app.selected() {
@@ -23,7 +23,7 @@ pub fn draw(app: &App, buf: &mut Buffer, area: Rect, hits: &mut Hits) {
 fn table(app: &App, buf: &mut Buffer, area: Rect, hits: &mut Hits) {
     let theme = app.theme;
     let inner = panel(buf, area, theme, "Scheduler", "batch and instances: now / most");
-    let longest = app.rows().map(|m| m.name.as_str().cell_width()).max().unwrap_or(0);
+    let longest = app.rows().map(|m| pen::columns(&m.name)).max().unwrap_or(0);
     let name_width = longest.clamp(12, (inner.width / 4).max(17));
     let mut pen = Pen::new(buf, row(inner, 0));
     let bold = theme.heading();

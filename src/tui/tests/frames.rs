@@ -104,6 +104,22 @@ fn without_colour_the_text_is_the_same_and_no_cell_has_one() {
 }
 
 #[test]
+fn what_is_bad_is_also_red_and_bold() {
+    use ratatui::style::{Color, Modifier};
+    let buf = draw(&app("overload", UNICODE), 80, 24).0;
+    let cells = &buf.content;
+    let starts = |text: &str| {
+        let symbols: Vec<String> = text.chars().map(String::from).collect();
+        let matches = |at: &usize| (0..symbols.len()).all(|i| cells[at + i].symbol() == symbols[i]);
+        (0..cells.len() - symbols.len()).find(matches).expect("drawn")
+    };
+    let bad = &cells[starts("!312ms")];
+    assert_eq!(bad.fg, Color::Red);
+    assert!(bad.modifier.contains(Modifier::BOLD));
+    assert_eq!(cells[starts("6.62ms")].fg, Color::Green);
+}
+
+#[test]
 fn a_frame_becomes_a_picture() {
     let svg = svg::render(&draw(&app("overload", UNICODE), 120, 40).0);
     assert!(svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"));

@@ -188,9 +188,9 @@ fn clicks_turn_pages_and_choose_and_open_models() {
 fn time_scales_change_and_end() {
     let mut app = app("healthy", UNICODE);
     press(&mut app, "+");
-    assert!(screen(&app).contains("last 2m00s"));
+    assert!(screen(&app).contains("last 2 min"));
     press(&mut app, "+++++");
-    assert!(screen(&app).contains("last 15m00s"));
+    assert!(screen(&app).contains("last 15 min"));
     press(&mut app, "---------");
     assert!(screen(&app).contains("last 30 s"));
 }

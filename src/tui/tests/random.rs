@@ -16,7 +16,7 @@ const KEYS: &str = "1234jkgGfp+-PbBiIrcsvLUy?? \n\t\x1b<>";
 
 #[test]
 fn no_snapshot_size_or_key_breaks_the_screen() {
-    for seed in 0..400 {
+    for seed in 0..200 {
         let mut random = Random(Xoshiro256PlusPlus::seed_from_u64(seed));
         let theme = Theme { no_color: random.flip(), ascii: random.flip() };
         let mut app = App::new(theme);
@@ -114,6 +114,8 @@ impl Random {
             cancelled: self.number(),
             executions: self.number(),
             items: self.number(),
+            queue_us_total: self.number(),
+            compute_us_total: self.number(),
             replaced: self.number(),
         }
     }
@@ -128,6 +130,7 @@ impl Random {
         ];
         let few = self.below(30);
         ModelSnapshot {
+            decisions_total: self.number(),
             name: if self.flip() { format!("m{index}") } else { self.text() },
             state: states[self.below(5) as usize].clone(),
             platform: self.text(),
