@@ -103,7 +103,9 @@ impl Options {
         match name {
             "slo_us" => match value.unsigned(name)? {
                 0 => {
-                    return Err(Refusal::invalid("parameter 'slo_us': expected at least 1, came 0"));
+                    return Err(Refusal::invalid(
+                        "parameter 'slo_us': expected at least 1, came 0",
+                    ));
                 }
                 us => self.slo = Some(Nanos::from_micros(us)),
             },
