@@ -14,6 +14,8 @@ pub struct Activity {
     headers_since_ms: AtomicU64,
     /// The bytes so far end inside an HTTP/2 frame.
     inside_frame: AtomicBool,
+    /// When the socket became too full to be written to; 0 when it is not.
+    blocked_since_ms: AtomicU64,
     /// Requests being served, of whatever kind.
     requests: AtomicU32,
 }
@@ -23,6 +25,8 @@ pub struct Activity {
 pub enum Overdue {
     /// Headers or a frame were begun and not finished in time.
     Unfinished,
+    /// The client does not read its replies.
+    Deaf,
     /// No request for the idle time.
     Idle,
 }
@@ -35,6 +39,7 @@ impl Activity {
             last_request_ms: AtomicU64::new(0),
             headers_since_ms: AtomicU64::new(0),
             inside_frame: AtomicBool::new(false),
+            blocked_since_ms: AtomicU64::new(0),
             requests: AtomicU32::new(0),
         }
     }
@@ -79,6 +84,15 @@ impl Activity {
         self.last_request_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
+    /// What the last attempt to write to the socket came to.
+    pub fn wrote(&self, blocked: bool) {
+        let was_blocked = self.blocked_since_ms.load(Ordering::Relaxed) != 0;
+        if blocked != was_blocked {
+            let since_ms = if blocked { self.now_ms() } else { 0 };
+            self.blocked_since_ms.store(since_ms, Ordering::Relaxed);
+        }
+    }
+
     pub fn is_between_requests(&self) -> bool {
         self.requests.load(Ordering::Relaxed) == 0
     }
@@ -97,6 +111,10 @@ impl Activity {
             && passed(self.last_read_ms.load(Ordering::Relaxed), header_timeout)
         {
             return Some(Overdue::Unfinished);
+        }
+        let blocked_since_ms = self.blocked_since_ms.load(Ordering::Relaxed);
+        if blocked_since_ms != 0 && passed(blocked_since_ms, header_timeout) {
+            return Some(Overdue::Deaf);
         }
         let idle = !idle_timeout.is_zero()
             && self.is_between_requests()

@@ -2,6 +2,7 @@
 //! that occur.
 
 use crate::server::activity::Activity;
+use crate::server::connection::{Connection, InFlight, Receiving};
 use crate::server::status::{Code, Refusal};
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
@@ -22,6 +23,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A request body that fails when its client stops in the middle.
 pub struct RequestBody {
     incoming: Incoming,
+    /// Counts what is here and not complete.
+    receiving: Receiving,
+    received_bytes: u64,
     stall_timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     /// For a stream of messages: silence between two of them is no stall.
@@ -32,6 +36,8 @@ pub struct RequestBody {
 pub enum BodyError {
     #[error("the client stopped in the middle of its request: nothing came for {0:?}")]
     Stalled(Duration),
+    #[error("this connection's unfinished requests have more than {0} bytes; finish some first")]
+    TooMuch(u64),
     #[error("the request could not be read: {0}")]
     Broken(#[from] hyper::Error),
 }
@@ -40,6 +46,7 @@ impl From<BodyError> for Refusal {
     fn from(error: BodyError) -> Refusal {
         let code = match error {
             BodyError::Stalled(_) => Code::Stalled,
+            BodyError::TooMuch(_) => Code::ResourceExhausted,
             BodyError::Broken(_) => Code::InvalidArgument,
         };
         Refusal::new(code, error.to_string())
@@ -47,14 +54,29 @@ impl From<BodyError> for Refusal {
 }
 
 impl RequestBody {
-    pub fn new(incoming: Incoming, stall_timeout: Duration) -> RequestBody {
-        RequestBody { incoming, stall_timeout, stalled: None, messages: None }
+    pub fn new(
+        incoming: Incoming,
+        connection: &Arc<Connection>,
+        stall_timeout: Duration,
+    ) -> RequestBody {
+        let receiving = Receiving::new(connection.clone());
+        let (received_bytes, stalled, messages) = (0, None, None);
+        RequestBody { incoming, receiving, received_bytes, stall_timeout, stalled, messages }
     }
 
     /// For a gRPC stream.
-    pub fn of_messages(incoming: Incoming, stall_timeout: Duration) -> RequestBody {
-        let messages = Some(Messages::default());
-        RequestBody { incoming, stall_timeout, stalled: None, messages }
+    pub fn of_messages(self) -> RequestBody {
+        RequestBody { messages: Some(Messages::default()), ..self }
+    }
+
+    /// Counts more bytes, forgets those of messages that are complete.
+    fn count(&mut self, data: &[u8]) -> Result<(), BodyError> {
+        self.received_bytes += data.len() as u64;
+        if let Some(messages) = &mut self.messages {
+            messages.follow(data);
+            self.received_bytes = messages.incomplete_bytes();
+        }
+        self.receiving.set(self.received_bytes).map_err(BodyError::TooMuch)
     }
 
     async fn next_data(&mut self) -> Result<Option<Bytes>, BodyError> {
@@ -149,10 +171,11 @@ impl Body for RequestBody {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) {
             this.stalled = None;
-            if let (Some(messages), Some(Ok(frame))) = (&mut this.messages, &frame)
+            if let Some(Ok(frame)) = &frame
                 && let Some(data) = frame.data_ref()
+                && let Err(too_much) = this.count(data)
             {
-                messages.follow(data);
+                return Poll::Ready(Some(Err(too_much)));
             }
             return Poll::Ready(frame.map(|result| result.map_err(BodyError::from)));
         }
@@ -174,7 +197,8 @@ impl Body for RequestBody {
 struct Messages {
     prefix: [u8; GRPC_PREFIX_LEN],
     prefix_len: usize,
-    /// Bytes the message has still to bring.
+    /// Bytes of the message so far, and those it has still to bring.
+    present: usize,
     missing: usize,
 }
 
@@ -183,10 +207,16 @@ impl Messages {
         self.prefix_len == 0 && self.missing == 0
     }
 
+    /// Of the message that is not complete.
+    fn incomplete_bytes(&self) -> u64 {
+        if self.missing > 0 { self.present as u64 } else { 0 }
+    }
+
     fn follow(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             let body = self.missing.min(data.len());
             self.missing -= body;
+            self.present += body;
             data = &data[body..];
             if data.is_empty() {
                 return;
@@ -198,6 +228,7 @@ impl Messages {
             if self.prefix_len == GRPC_PREFIX_LEN {
                 let [_, len @ ..] = self.prefix;
                 self.missing = u32::from_be_bytes(len) as usize;
+                self.present = 0;
                 self.prefix_len = 0;
             }
         }
@@ -224,6 +255,8 @@ impl Drop for RequestGuard {
 pub struct ResponseBody {
     form: Form,
     _request: RequestGuard,
+    /// A reply that the client has not taken is still unanswered.
+    _in_flight: Option<InFlight>,
 }
 
 enum Form {
@@ -237,17 +270,17 @@ enum Form {
 }
 
 impl ResponseBody {
-    pub fn reply(pieces: Vec<Bytes>, request: RequestGuard) -> ResponseBody {
+    pub fn reply(pieces: Vec<Bytes>, request: RequestGuard, in_flight: InFlight) -> ResponseBody {
         let form = Form::Reply { pieces: pieces.into_iter(), trailers_sent: false };
-        ResponseBody { form, _request: request }
+        ResponseBody { form, _request: request, _in_flight: Some(in_flight) }
     }
 
     pub fn grpc(body: tonic::body::Body, request: RequestGuard) -> ResponseBody {
-        ResponseBody { form: Form::Grpc(body), _request: request }
+        ResponseBody { form: Form::Grpc(body), _request: request, _in_flight: None }
     }
 
     pub fn rest(body: axum::body::Body, request: RequestGuard) -> ResponseBody {
-        ResponseBody { form: Form::Rest(body), _request: request }
+        ResponseBody { form: Form::Rest(body), _request: request, _in_flight: None }
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Call {
     address: Address,
     spec: Arc<ModelSpec>,
     places: Vec<Option<Place>>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 /// A completed call.
@@ -37,6 +37,7 @@ pub struct Reply {
     pub outputs: Vec<AnswerOutput>,
     /// For each output: where in shared memory it is, as the client named it.
     pub places: Vec<Option<Place>>,
+    pub in_flight: InFlight,
 }
 
 impl Call {
@@ -63,7 +64,7 @@ impl Call {
             )
         })?;
         let (spec, places) = (spec.clone(), checked.places);
-        Ok(Call { ticket, address, spec, places, _in_flight: in_flight })
+        Ok(Call { ticket, address, spec, places, in_flight })
     }
 
     /// The id the client gave its request.
@@ -91,8 +92,8 @@ impl Call {
             let detail = answer.detail.as_deref();
             return Err(Refusal::from_outcome(&self.address.model, answer.outcome, detail));
         };
-        let Call { address, spec, places, .. } = self;
-        Ok(Reply { address, spec, completion, outputs: answer.outputs, places })
+        let Call { address, spec, places, in_flight, .. } = self;
+        Ok(Reply { address, spec, completion, outputs: answer.outputs, places, in_flight })
     }
 }
 

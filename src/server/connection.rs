@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -27,6 +27,11 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// A 602 KB image comes in one frame, so that it needs no putting together.
 const MAX_FRAME_BYTES: u32 = 1 << 20;
+/// All unfinished requests of a connection together may have as many bytes as this many of the
+/// largest messages …
+const UNFINISHED_MESSAGES: u64 = 4;
+/// … and a little for what is around them.
+const FRAMING_BYTES: u64 = 64 << 10;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 const SHORTEST_WATCH: Duration = Duration::from_millis(10);
 const LONGEST_WATCH: Duration = Duration::from_secs(1);
@@ -48,6 +53,8 @@ pub struct Connection {
     pub peer: Peer,
     pub activity: Arc<Activity>,
     in_flight: AtomicU32,
+    /// Bytes of requests that are not complete yet.
+    receiving_bytes: AtomicU64,
 }
 
 /// The place of one unanswered request among those its connection may have.
@@ -71,6 +78,44 @@ impl Connection {
             ));
         }
         Ok(InFlight(self.clone()))
+    }
+}
+
+/// What one unfinished request takes of the bytes its connection may have received.
+pub struct Receiving {
+    connection: Arc<Connection>,
+    bytes: u64,
+}
+
+impl Receiving {
+    pub fn new(connection: Arc<Connection>) -> Receiving {
+        Receiving { connection, bytes: 0 }
+    }
+
+    /// The request has so many bytes by now.
+    ///
+    /// # Errors
+    /// The connection's bound, when all its unfinished requests together are above it.
+    pub fn set(&mut self, bytes: u64) -> Result<(), u64> {
+        let all = &self.connection.receiving_bytes;
+        all.fetch_add(bytes, Ordering::Relaxed);
+        let before = all.fetch_sub(self.bytes, Ordering::Relaxed);
+        let now = before - self.bytes;
+        self.bytes = bytes;
+        let bound = self
+            .connection
+            .server
+            .config
+            .max_message_bytes
+            .saturating_mul(UNFINISHED_MESSAGES)
+            .saturating_add(FRAMING_BYTES);
+        if now > bound { Err(bound) } else { Ok(()) }
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.connection.receiving_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -100,7 +145,13 @@ pub async fn serve(server: Arc<Server>, mut socket: UnixStream, shutdown: watch:
     let Ok(Some((version, first_bytes))) = first_bytes else { return };
     let activity = Arc::new(Activity::new());
     let stream = ClientStream::new(socket, version, first_bytes, activity.clone());
-    let connection = Arc::new(Connection { server, peer, activity, in_flight: AtomicU32::new(0) });
+    let connection = Arc::new(Connection {
+        server,
+        peer,
+        activity,
+        in_flight: AtomicU32::new(0),
+        receiving_bytes: AtomicU64::new(0),
+    });
     let session = Arc::new(Session::new(connection.clone()));
     let service = service_fn(move |request| dispatch::respond(session.clone(), request));
     let io = TokioIo::new(stream);
@@ -190,8 +241,8 @@ async fn watch_over<H, E>(
                     return;
                 }
                 match connection.activity.overdue(header_timeout, idle_timeout) {
-                    Some(Overdue::Unfinished) => {
-                        tracing::debug!("connection closed: the client stopped in mid-request");
+                    Some(why @ (Overdue::Unfinished | Overdue::Deaf)) => {
+                        tracing::debug!(?why, "connection closed");
                         return;
                     }
                     Some(Overdue::Idle) if closing.is_none() => shut_down(http.as_mut()),

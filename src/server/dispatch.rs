@@ -36,6 +36,10 @@ impl Session {
             .max_encoding_message_size(limit);
         Session { connection, calls, stall_timeout }
     }
+
+    fn body(&self, incoming: Incoming) -> RequestBody {
+        RequestBody::new(incoming, &self.connection, self.stall_timeout)
+    }
 }
 
 /// Answers one request. Errors of every kind are responses too.
@@ -46,9 +50,9 @@ pub async fn respond(
     let is_http1 = request.version() < Version::HTTP_2;
     let guard = RequestGuard::new(&session.connection.activity, is_http1);
     if request.uri().path() == MODEL_INFER && is_grpc(request.headers()) {
-        let body = RequestBody::new(request.into_body(), session.stall_timeout);
+        let body = session.body(request.into_body());
         return Ok(match grpc::infer(&session.connection, body).await {
-            Ok(pieces) => grpc::reply(pieces, guard),
+            Ok((pieces, in_flight)) => grpc::reply(pieces, guard, in_flight),
             Err(refusal) => grpc::refuse(refusal, guard),
         });
     }
@@ -62,17 +66,14 @@ async fn respond_rarely(
     guard: RequestGuard,
 ) -> Response<ResponseBody> {
     let (parts, body) = request.into_parts();
+    let body = session.body(body);
     if is_grpc(&parts.headers) {
-        let body = if parts.uri.path() == MODEL_STREAM_INFER {
-            RequestBody::of_messages(body, session.stall_timeout)
-        } else {
-            RequestBody::new(body, session.stall_timeout)
-        };
+        let is_stream = parts.uri.path() == MODEL_STREAM_INFER;
+        let body = if is_stream { body.of_messages() } else { body };
         let call = session.calls.clone().oneshot(Request::from_parts(parts, body));
         let Ok(response) = call.await;
         return response.map(|body| ResponseBody::grpc(body, guard));
     }
-    let body = RequestBody::new(body, session.stall_timeout);
     let limit = session.connection.server.config.max_message_bytes;
     let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
     let response = match body.read_all(if is_read { 0 } else { limit }).await {

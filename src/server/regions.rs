@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Each region holds a file descriptor.
 const MAX_REGIONS_PER_USER: usize = 256;
-/// Longest file name of the file systems under /dev/shm.
+/// Longest name of a region, and of a file under /dev/shm.
 const MAX_NAME_BYTES: usize = 255;
 
 /// Who is at the other end of a connection, as the kernel says.
@@ -69,6 +69,12 @@ impl Regions {
     ) -> Result<(), Refusal> {
         if name.is_empty() {
             return Err(Refusal::invalid("a shared memory region needs a name"));
+        }
+        if name.len() > MAX_NAME_BYTES {
+            return Err(Refusal::invalid(format!(
+                "the shared memory region's name has {} bytes, at most {MAX_NAME_BYTES} are allowed",
+                name.len()
+            )));
         }
         if byte_size == 0 {
             return Err(Refusal::invalid(format!(

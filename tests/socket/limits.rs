@@ -2,13 +2,14 @@
 
 use crate::grpc::{double, parameter};
 use crate::raw::{
-    DATA, END_HEADERS, GOAWAY, HEADERS, PREFACE, SETTINGS, connect, frame, grpc_headers,
-    next_frame, wait_for_end,
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, connect,
+    frame, grpc_headers, next_frame, wait_for_end,
 };
-use crate::support::{Appliance, Behaviour, PATIENCE, Seen};
+use crate::support::{Appliance, BIG_ELEMENTS, Behaviour, PATIENCE, Seen};
 use bcedge::server::proto::infer_parameter::ParameterChoice;
 use bcedge::server::proto::{ModelInferRequest, ServerLiveRequest};
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, poll};
 use std::io::Write;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -153,6 +154,56 @@ fn half_a_body_and_silence_is_answered() {
     }
 }
 
+#[test]
+fn unfinished_requests_of_a_connection_are_bounded_together() {
+    // Four messages' worth and 64 KiB: 465,536 bytes.
+    let appliance = Appliance::with(|config| config.max_message_bytes = 100_000);
+    let mut socket = connect(&appliance);
+    socket.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).unwrap();
+    // The windows are large enough only when the server has said so.
+    while next_frame(&mut socket).expect("the server's settings").0 != WINDOW_UPDATE {}
+    let mut bytes = frame(SETTINGS, ACK, 0, &[]);
+    let part = [&[0, 0, 1, 0x86, 0xa0][..], &[0; 89_995]].concat();
+    for stream in [1, 3, 5, 7, 9, 11] {
+        let headers = grpc_headers("ModelInfer", "localhost");
+        bytes.extend(frame(HEADERS, END_HEADERS, stream, &headers));
+        bytes.extend(frame(DATA, 0, stream, &part));
+    }
+    socket.write_all(&bytes).unwrap();
+    loop {
+        let (kind, flags, stream, _) = next_frame(&mut socket).expect("an answer");
+        assert_ne!(kind, GOAWAY);
+        if kind == HEADERS {
+            assert_eq!((stream, flags & END_STREAM), (11, END_STREAM));
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_waited_for() {
+    let appliance = with_short_header_timeout();
+    let mut socket = connect(&appliance);
+    let json = format!(
+        r#"{{"parameters":{{"binary_data_output":true}},"inputs":[{{"name":"x","datatype":"FP32",
+        "shape":[1,{BIG_ELEMENTS}],"parameters":{{"binary_data_size":{}}}}}]}}"#,
+        4 * BIG_ELEMENTS
+    );
+    let request = format!(
+        "POST /v2/models/big/infer HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\
+         inference-header-content-length: {}\r\n\r\n{json}",
+        json.len() + 4 * BIG_ELEMENTS,
+        json.len()
+    );
+    socket.write_all(request.as_bytes()).unwrap();
+    socket.write_all(&vec![0; 4 * BIG_ELEMENTS]).unwrap();
+    // The reply is larger than the kernel's buffer. Nothing is read; only the end is waited for.
+    let mut hangup = [PollFd::new(&socket, PollFlags::empty())];
+    let patience = rustix::fs::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    assert_eq!(poll(&mut hangup, Some(&patience)), Ok(1), "the connection stays open");
+    assert!(wait_for_end(&mut socket).len() < 4 * BIG_ELEMENTS);
+}
+
 #[tokio::test]
 async fn silence_between_the_messages_of_a_stream_is_no_stall() {
     let appliance = with_short_header_timeout();
@@ -218,9 +269,19 @@ async fn shutdown_lets_requests_finish_and_takes_no_more() {
     assert!(!call.is_finished());
     appliance.behave(Behaviour::Compute);
     call.await.unwrap().unwrap();
+    appliance.wait().unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_an_idle_client() {
+    let patience_ms = PATIENCE.as_millis() as u64;
+    let mut appliance = Appliance::with(|config| config.drain_timeout_ms = 2 * patience_ms);
+    let mut client = appliance.grpc().await;
+    client.server_live(ServerLiveRequest {}).await.unwrap();
+    // This thread is the client's too: while it waits, the client answers nothing.
     let before = Instant::now();
     appliance.wait().unwrap();
-    assert!(before.elapsed() < Duration::from_secs(4), "waited for an idle client");
+    assert!(before.elapsed() < PATIENCE, "waited for an idle client");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod files;
 mod grpc;
 mod limits;
 mod raw;
+mod reactor;
 mod rest;
 mod shared_memory;
 mod support;

@@ -25,18 +25,23 @@ const LARGEST_COPIED_BYTES: usize = 8 << 10;
 /// `raw_output_contents` on the wire: field 6, length-delimited.
 const RAW_OUTPUT_TAG: u8 = 6 << 3 | 2;
 
-/// Serves one unary call; the reply's bytes, in pieces, ready to be sent.
+/// Serves one unary call; the reply's bytes, in pieces, ready to be sent, and the call's place
+/// among those in flight, to be kept until they are.
 ///
 /// # Errors
 /// Everything that can be wrong with a request, or become of it.
-pub async fn infer(connection: &Arc<Connection>, body: RequestBody) -> Result<Vec<Bytes>, Refusal> {
+pub async fn infer(
+    connection: &Arc<Connection>,
+    body: RequestBody,
+) -> Result<(Vec<Bytes>, InFlight), Refusal> {
     let in_flight = connection.admit()?;
     let max_bytes = connection.server.config.max_message_bytes;
     let message = body.read_message(max_bytes).await?;
     let request = ModelInferRequest::decode(message)
         .map_err(|e| Refusal::invalid(format!("the message is not a ModelInferRequest: {e}")))?;
     let reply = begin(connection, in_flight, request)?.finish().await?;
-    encode(response(reply), max_bytes)
+    let (response, in_flight) = response(reply);
+    Ok((encode(response, max_bytes)?, in_flight))
 }
 
 /// Checks a request and hands it to the reactor.
@@ -153,7 +158,7 @@ fn given_outputs(
 }
 
 /// The reply as a message; its tensors are still the engine's own buffers.
-pub fn response(mut reply: Reply) -> ModelInferResponse {
+pub fn response(mut reply: Reply) -> (ModelInferResponse, InFlight) {
     let outputs = reply
         .named_outputs()
         .map(|(tensor, output, place)| {
@@ -189,14 +194,15 @@ pub fn response(mut reply: Reply) -> ModelInferResponse {
     // the list without looking at its length.
     let raw_output_contents =
         reply.outputs.iter_mut().map(|output| std::mem::take(&mut output.data)).collect();
-    ModelInferResponse {
+    let response = ModelInferResponse {
         model_name: reply.address.model,
         model_version: VERSION.to_owned(),
         id: reply.address.id,
         parameters,
         outputs,
         raw_output_contents,
-    }
+    };
+    (response, reply.in_flight)
 }
 
 fn int(value: u64) -> InferParameter {
@@ -258,8 +264,12 @@ fn too_long_for_grpc() -> Refusal {
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// The HTTP response of a call that went well.
-pub fn reply(pieces: Vec<Bytes>, request: RequestGuard) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::reply(pieces, request));
+pub fn reply(
+    pieces: Vec<Bytes>,
+    request: RequestGuard,
+    in_flight: InFlight,
+) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::reply(pieces, request, in_flight));
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }

@@ -77,7 +77,7 @@ impl GrpcInferenceService for Calls {
             .connection
             .admit()
             .and_then(|in_flight| infer::begin(&self.connection, in_flight, request.into_inner()));
-        answer(call?.finish().await.map(infer::response))
+        answer(call?.finish().await.map(|reply| infer::response(reply).0))
     }
 
     async fn model_stream_infer(

@@ -82,7 +82,7 @@ impl Stream for Replies {
             let Pending::Running(call) = oldest else { return Poll::Pending };
             let id = call.id().to_owned();
             return Poll::Ready(Some(Ok(match call.into_reply(answer) {
-                Ok(reply) => succeeded(response(reply)),
+                Ok(reply) => succeeded(response(reply).0),
                 Err(refusal) => failed(id, refusal),
             })));
         }
