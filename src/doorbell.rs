@@ -26,15 +26,22 @@ impl Doorbell {
         Ok(Doorbell { fd, asleep: AtomicBool::new(false) })
     }
 
-    /// Tells the consumer that something was pushed.
+    /// Tells the consumer that something was pushed into a ring that it looks at once more before
+    /// it sleeps.
     pub fn ring(&self) {
         // Pairs with the fence in `announce_sleep`: either the consumer's last look sees what was
         // pushed, or this load sees that it sleeps.
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
-            // Fails only when the counter is full, and then the consumer is woken already.
-            let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
+            self.ring_always();
         }
+    }
+
+    /// As [`Doorbell::ring`], for what the consumer does not look at again before it sleeps: ends
+    /// its present sleep or, if it is awake, the next one.
+    pub fn ring_always(&self) {
+        // Fails only when the counter is full, and then the consumer is woken already.
+        let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
     }
 
     /// The consumer is about to sleep; it must look at its rings once more after this.
@@ -45,11 +52,7 @@ impl Doorbell {
 
     /// The consumer is awake again (or never slept).
     pub fn awake(&self) {
-        if !self.asleep.swap(false, Ordering::AcqRel) {
-            // Somebody rang: take the count down so that the next sleep sleeps.
-            let mut count = [0u8; 8];
-            let _ = rustix::io::read(&self.fd, &mut count);
-        }
+        self.asleep.store(false, Ordering::Relaxed);
     }
 
     /// Sleeps until the bell rings or `timeout` has passed; [`Nanos::MAX`] is no timeout. Call
@@ -60,6 +63,64 @@ impl Doorbell {
             tv_nsec: (timeout.0 % 1_000_000_000) as _,
         });
         // An interrupted wait is a wake-up like any other: the consumer looks and sleeps again.
-        let _ = poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], timespec.as_ref());
+        let rung = poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], timespec.as_ref());
+        if rung.is_ok_and(|ready| ready > 0) {
+            // Whatever ended this sleep must not end the next one as well, nor, with nobody to
+            // ring again, all that follow: a ring may be late, written after `awake`.
+            let mut count = [0u8; 8];
+            let _ = rustix::io::read(&self.fd, &mut count);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    const NAP: Nanos = Nanos::from_millis(50);
+
+    fn sleep(bell: &Doorbell) -> Duration {
+        let start = Instant::now();
+        bell.announce_sleep();
+        bell.wait(NAP);
+        bell.awake();
+        start.elapsed()
+    }
+
+    #[test]
+    fn a_ring_ends_one_sleep() {
+        let bell = Doorbell::new().unwrap();
+        bell.announce_sleep();
+        bell.ring();
+        bell.ring();
+        bell.wait(Nanos::MAX);
+        bell.awake();
+        assert!(sleep(&bell) >= NAP.into(), "the second sleep is a whole one");
+    }
+
+    #[test]
+    fn a_ring_whose_write_comes_late_does_not_keep_the_consumer_awake_for_ever() {
+        let bell = Doorbell::new().unwrap();
+        bell.announce_sleep();
+        // The producer gets as far as this, then another thread is run …
+        assert!(bell.asleep.swap(false, Ordering::AcqRel));
+        bell.awake();
+        // … and only now it writes.
+        bell.ring_always();
+        sleep(&bell);
+        assert!(sleep(&bell) >= NAP.into(), "nobody rang again");
+    }
+
+    #[test]
+    fn a_ring_while_awake_costs_nothing_and_one_that_insists_ends_the_next_sleep() {
+        let bell = Doorbell::new().unwrap();
+        bell.ring();
+        assert!(sleep(&bell) >= NAP.into());
+        bell.ring_always();
+        bell.announce_sleep();
+        bell.wait(Nanos::MAX);
+        bell.awake();
+        assert!(sleep(&bell) >= NAP.into());
     }
 }

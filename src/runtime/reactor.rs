@@ -141,6 +141,8 @@ impl Reactor {
         self.draining
     }
 
+    /// Looks at the rings; who sends through a channel rings the bell with
+    /// [`crate::doorbell::Doorbell::ring_always`].
     fn has_input(&self) -> bool {
         !self.port.submissions.is_empty() || self.fleet.has_report()
     }
