@@ -11,7 +11,8 @@ use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, Thread};
 
 /// One request on its way through an instance.
@@ -68,6 +69,15 @@ pub(super) struct Instance {
     worker: Arc<OnceLock<Thread>>,
 }
 
+/// Sees whether an instance's thread still lives.
+pub(super) struct Lifeline(Weak<OnceLock<Thread>>);
+
+impl Lifeline {
+    pub(super) fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
 /// Ready or NotMade, and one report per job: there is never more than one job.
 const REPORTS: usize = 4;
 
@@ -100,6 +110,11 @@ impl Instance {
         self.wake();
     }
 
+    /// Tells, after the instance itself is dropped, whether its thread has ended.
+    pub(super) fn lifeline(&self) -> Lifeline {
+        Lifeline(Arc::downgrade(&self.worker))
+    }
+
     fn wake(&self) {
         if let Some(thread) = self.worker.get() {
             thread.unpark();
@@ -118,6 +133,9 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         self.jobs = None;
+        // Pairs with the fence in the bell that the thread rings after it has made itself known:
+        // either it sees that there are no more jobs, or it is seen here and woken.
+        fence(Ordering::SeqCst);
         self.wake();
     }
 }

@@ -184,22 +184,25 @@ impl Reactor {
 
     /// Feeds one event to the pipeline and carries out what follows.
     pub(super) fn step(&mut self, event: Event) {
-        let now = self.now();
-        let mut actions = std::mem::take(&mut self.actions);
-        self.pipeline.step(event, now, &mut actions);
-        for action in actions.drain(..) {
-            match action {
-                Action::Answer { request, outcome } => self.answer(&request, outcome, now),
-                Action::Run { model, instance } => self.run_batch(model, instance),
-                Action::StartInstance { model, instance } => {
-                    self.start_instance(model, instance);
-                }
-                Action::AbandonInstance { model, instance } => self.abandon(model, instance),
+        let mut next = Some(event);
+        while let Some(event) = next {
+            let now = self.now();
+            let mut actions = std::mem::take(&mut self.actions);
+            self.pipeline.step(event, now, &mut actions);
+            for action in actions.drain(..) {
+                self.carry_out(action, now);
             }
+            self.actions = actions;
+            next = self.deferred.pop();
         }
-        self.actions = actions;
-        if let Some(event) = self.deferred.pop() {
-            self.step(event);
+    }
+
+    fn carry_out(&mut self, action: Action, now: Nanos) {
+        match action {
+            Action::Answer { request, outcome } => self.answer(&request, outcome, now),
+            Action::Run { model, instance } => self.run_batch(model, instance),
+            Action::StartInstance { model, instance } => self.start_instance(model, instance),
+            Action::AbandonInstance { model, instance } => self.abandon(model, instance),
         }
     }
 
@@ -235,6 +238,10 @@ impl Reactor {
                         self.status.event_error(model, format!("a request failed: {}", error.text));
                     }
                     let held = &mut self.held[index(item.id)];
+                    // Answered meanwhile, by an abort: the place is empty, or another request's.
+                    if held.model != Some((item.id, model)) {
+                        continue;
+                    }
                     held.outputs = item.outputs;
                     held.error = item.error;
                 }
