@@ -84,7 +84,9 @@ impl Appliance {
         let os = |e: std::io::Error| format!("cannot start: {e}");
         let (gateway, port) = server::gateway::pair(MAX_OUTSTANDING).map_err(os)?;
         let stop = Arc::new(Stop::default());
-        let ingress = spawn_ingress(&config, &gateway, &stop)?;
+        // Bound before anything is loaded; served last, since on an early return only a listener
+        // that is still here takes its file with it.
+        let listener = server::Listener::bind(config.socket.clone()).map_err(|e| e.to_string())?;
 
         let device = Arc::new(ArcSwap::from_pointee(DeviceSnapshot::default()));
         let (lifecycle, lifecycle_end) = mpsc::channel();
@@ -108,6 +110,7 @@ impl Appliance {
             .spawn(move || reactor.run())
             .map_err(os)?;
         spawn_monitor(device, stop.clone()).map_err(os)?;
+        let ingress = spawn_ingress(listener, &gateway, &stop).map_err(os)?;
         let drain_timeout = Duration::from_millis(config.socket.drain_timeout_ms);
         Ok(Appliance { gateway, lifecycle, ingress, reactor, stop, drain_timeout })
     }
@@ -189,11 +192,10 @@ fn pipeline(config: &Config) -> Pipeline {
 
 /// The thread that owns all sockets, and the signals.
 fn spawn_ingress(
-    config: &Arc<Config>,
+    listener: server::Listener,
     gateway: &Arc<Gateway>,
     stop: &Arc<Stop>,
-) -> Result<JoinHandle<Result<(), String>>, String> {
-    let listener = server::Listener::bind(config.socket.clone()).map_err(|e| e.to_string())?;
+) -> std::io::Result<JoinHandle<Result<(), String>>> {
     let (gateway, stop) = (gateway.clone(), stop.clone());
     let serve = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -207,7 +209,7 @@ fn spawn_ingress(
             served.map_err(|e| e.to_string())
         })
     };
-    thread::Builder::new().name("ingress".into()).spawn(serve).map_err(|e| e.to_string())
+    thread::Builder::new().name("ingress".into()).spawn(serve)
 }
 
 /// SIGTERM, SIGINT, or a request from inside the process.
