@@ -169,7 +169,7 @@ impl Reactor {
         let held = &mut self.held[index(id)];
         held.model = Some((id, model));
         held.payload = submission.payload;
-        self.status.recorder(model).arrived(arrival);
+        self.status.recorder(model).arrived(&request);
         self.step(Event::Arrive(request));
     }
 
