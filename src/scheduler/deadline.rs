@@ -161,4 +161,42 @@ mod tests {
         assert_eq!(ask(1, ms(87), false), Dispatch::Take(BatchSize(1)));
         assert_eq!(ask(8, ms(0), false), Dispatch::Take(BatchSize(8)), "full");
     }
+
+    /// `queue` holds every item's deadline, in order; the device is free at time 0.
+    fn take(queue: &[u64]) -> u32 {
+        let in_time = |items: std::ops::Range<u32>, end: Nanos| {
+            let items = &queue[items.start as usize..items.end as usize];
+            items.iter().filter(|&&deadline| ms(deadline) >= end).count() as u32
+        };
+        let taken = Deadline.dispatch(&QueueView {
+            now: ms(0),
+            queued_items: queue.len() as u32,
+            head_deadline: ms(queue[0]),
+            oldest_arrival: &|| Nanos::ZERO,
+            in_time: &in_time,
+            caps: decide(ms(100), predictor()),
+            device_free: true,
+            predictor: &predictor(),
+        });
+        let Dispatch::Take(batch) = taken else { panic!("the device is free: {taken:?}") };
+        batch.0
+    }
+
+    #[test]
+    fn an_urgent_item_gets_a_small_batch_when_the_others_can_wait() {
+        assert_eq!(take(&[13, 90, 90]), 1);
+        assert_eq!(take(&[17, 90, 90, 90]), 3);
+    }
+
+    #[test]
+    fn an_urgent_item_does_not_cost_a_backlog_its_deadlines() {
+        let backlog: Vec<u64> = (0..20).map(|i| 15 + 3 * i).collect();
+        assert_eq!(take(&backlog), 8);
+    }
+
+    #[test]
+    fn for_an_item_that_is_late_anyway_no_batch_is_made_smaller() {
+        assert_eq!(take(&[5; 20]), 8);
+        assert_eq!(take(&[5, 90, 90]), 3);
+    }
 }
