@@ -234,12 +234,15 @@ impl Pipeline {
         now: Nanos,
         actions: &mut Vec<Action>,
     ) -> Option<ModelId> {
+        let at_leisure = self.is_at_leisure();
         let m = &mut self.models[request.model.index()];
         m.count_arrival(request.items, now);
         let refusal = if self.draining {
             Some(Outcome::ShuttingDown)
+        } else if self.settings.feasible_only {
+            admission::refuse_infeasible(m, &request, at_leisure, now)
         } else {
-            admission::refuse(m, &request, self.settings.feasible_only, now)
+            admission::refuse(m)
         };
         match refusal {
             Some(outcome) => actions.push(Action::Answer { request, outcome }),
