@@ -89,6 +89,7 @@ impl Reactor {
     pub(super) fn run(mut self) {
         self.publish(self.now());
         while !self.stopping {
+            self.port.reactor_bell.begin_look();
             self.turn();
             self.port.reactor_bell.announce_sleep();
             if !self.has_input() {
@@ -131,10 +132,28 @@ impl Reactor {
         if std::mem::take(&mut self.answered) {
             self.port.ingress_bell.notify_one();
         }
-        if now >= self.next_snapshot {
-            self.next_snapshot = now + SNAPSHOT_PERIOD;
-            self.publish(now);
+        self.show(now);
+    }
+
+    /// Makes a snapshot when it is time for one, or one for all who have asked since the last.
+    fn show(&mut self, now: Nanos) {
+        let first = self.port.refreshes.try_recv();
+        if now < self.next_snapshot && first.is_err() {
+            return;
         }
+        self.next_snapshot = now + SNAPSHOT_PERIOD;
+        // Before the snapshot is made: whoever asks from here on gets the next one.
+        let waiting: Vec<_> = first.into_iter().chain(self.port.refreshes.try_iter()).collect();
+        self.publish(now);
+        for made in waiting {
+            // Who has gone away doesn't need it.
+            let _ = made.send(());
+        }
+    }
+
+    /// Something changed that others wait for: the next snapshot is made in this turn.
+    pub(super) fn show_now(&mut self) {
+        self.next_snapshot = Nanos::ZERO;
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -142,7 +161,9 @@ impl Reactor {
     }
 
     fn has_input(&self) -> bool {
-        !self.port.submissions.is_empty() || self.fleet.has_report()
+        self.port.reactor_bell.has_rung()
+            || !self.port.submissions.is_empty()
+            || self.fleet.has_report()
     }
 
     pub(super) fn now(&self) -> Nanos {
@@ -308,6 +329,7 @@ impl Reactor {
             Lifecycle::Drain => {
                 self.draining = true;
                 self.status.draining();
+                self.show_now();
                 self.step(Event::Drain);
             }
             Lifecycle::Abort => self.step(Event::Abort),
