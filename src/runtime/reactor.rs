@@ -32,6 +32,10 @@ pub(super) struct Reactor {
     pub(super) config: Arc<Config>,
     pub(super) load_waiters: Vec<LoadWaiter>,
     pub(super) load_sender: mpsc::Sender<LoadReport>,
+    /// Models that were taken down and have batches under way.
+    pub(super) retiring: Vec<ModelId>,
+    /// Loaded again before the last batch of the engine they replace was done.
+    pub(super) loaded_early: Vec<LoadReport>,
     lifecycle: mpsc::Receiver<Lifecycle>,
     load_reports: mpsc::Receiver<LoadReport>,
     /// Indexed by the low half of a request's id.
@@ -73,6 +77,8 @@ impl Reactor {
             config,
             load_waiters: Vec::new(),
             load_sender,
+            retiring: Vec::new(),
+            loaded_early: Vec::new(),
             lifecycle,
             load_reports,
             held: (0..capacity).map(|_| Held::default()).collect(),
@@ -119,6 +125,7 @@ impl Reactor {
         while let Ok(report) = self.load_reports.try_recv() {
             self.loaded(report);
         }
+        self.finish_retiring();
         while let Ok(call) = self.port.commands.try_recv() {
             self.command(call);
         }
@@ -297,9 +304,9 @@ impl Reactor {
             return;
         }
         let reason = "too many of its instances hang; restart the appliance, or load it again";
-        self.fleet.uninstall(model);
         self.status.set_state(model, ModelState::Failed(reason.into()));
         self.deferred.push(Event::ModelGone(model));
+        self.retire(model);
     }
 
     fn answer(&mut self, request: &Request, mut outcome: Outcome, now: Nanos) {
