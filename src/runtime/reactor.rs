@@ -275,12 +275,16 @@ impl Reactor {
         }
     }
 
-    /// The engine returned an error; its batch is answered with it, the instance stays.
+    /// The engine returned an error; its batch is answered with it. The instance makes itself a new
+    /// context, before it takes its next job.
     fn engine_failed(&mut self, model: ModelId, instance: u16, text: String) {
         for request in self.pipeline.batch(model, instance) {
             self.held[index(request.id)].error = Some(text.clone());
         }
-        self.status.event_error(model, format!("instance {instance}: a batch failed: {text}"));
+        self.status.replaced(
+            model,
+            format!("instance {instance}: a batch failed: {text}; its context is replaced"),
+        );
     }
 
     /// The instance's thread ended: by a panic, or before it began.
