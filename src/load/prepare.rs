@@ -14,6 +14,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::HashMap;
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 use tonic::Code;
 
@@ -54,7 +55,7 @@ pub(super) async fn prepare(plan: &LoadPlan) -> Result<Prepared, String> {
     }
     let client = &clients[0];
     let wanted = wanted_models(client, &plan.load).await?;
-    let slos = if plan.slo_us.is_some() { HashMap::new() } else { server_slos(client).await };
+    let slos = if plan.slo_us.is_some() { HashMap::new() } else { server_slos(&plan.socket).await };
     let mut targets = Vec::with_capacity(wanted.len());
     let mut regions = Vec::new();
     for (index, (name, rate_per_s)) in wanted.into_iter().enumerate() {
@@ -120,9 +121,12 @@ async fn wanted_models(client: &Client, load: &Load) -> Result<Vec<(String, Opti
     }
 }
 
-/// The models' own SLOs, by name: empty for a server that does not tell them.
-async fn server_slos(client: &Client) -> HashMap<String, u64> {
-    match answer(client.snapshot()).await {
+/// The models' own SLOs, by name: empty for a server that does not tell them. Asked over a
+/// connection of its own, because a server that knows gRPC only (Triton) breaks the connection that
+/// anything else comes over.
+async fn server_slos(socket: &Path) -> HashMap<String, u64> {
+    let asked = answer(async { Client::connect(socket).await?.snapshot().await });
+    match asked.await {
         Ok(Ok(snapshot)) => {
             let told = snapshot.models.into_iter().filter(|model| model.slo_us > 0);
             told.map(|model| (model.name, model.slo_us)).collect()
