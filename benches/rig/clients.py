@@ -41,9 +41,11 @@ def perf_analyzer(
 
 
 def bcedge_load(binaries: pathlib.Path, socket: pathlib.Path, seconds: float, *arguments) -> dict:
-    """The JSON report of a run; every request must have been answered with outputs."""
+    """The JSON report of a run, its first second not counted; every request must have been answered
+    with outputs."""
     report = socket.parent / "load.json"
     command = [binaries / "bcedge", "load", "--socket", socket, "--seconds", str(seconds)]
+    command += ["--warmup", "1"]
     run([*command, "--json", report, *arguments], None)
     total = json.loads(report.read_text())["total"]
     if total["ok"] == 0 or total["ok"] != total["sent"]:
