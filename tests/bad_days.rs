@@ -190,6 +190,8 @@ async fn a_full_queue_refuses_with_its_bound_and_keeps_what_it_has() {
     let model = synthetic("slow", 300_000, "", "queue_bound: 3");
     let appliance = Appliance::start(&format!("[{model}]"));
     let caller = Caller::new(&appliance).await;
+    // A model is ready a moment before its first instance is up.
+    caller.infer("slow", 0.0).await.expect("idle");
     let kept: Vec<_> = (0..4).map(|i| caller.send("slow", i as f32)).collect();
     let status = caller.infer("slow", 9.0).await.expect_err("one runs, three wait");
     assert_eq!(status.code, Code::ResourceExhausted, "{status}");
@@ -198,7 +200,7 @@ async fn a_full_queue_refuses_with_its_bound_and_keeps_what_it_has() {
         request.answer().await.expect("accepted, so answered");
     }
     caller.infer("slow", 5.0).await.expect("there is room again");
-    caller.model_when("slow", |m| (m.counters.ok, m.counters.rejected) == (5, 1)).await;
+    caller.model_when("slow", |m| (m.counters.ok, m.counters.rejected) == (6, 1)).await;
     stop(appliance).await;
 }
 
