@@ -121,7 +121,7 @@ impl Status {
         self.recorders[model.index()].executed(items, now);
     }
 
-    fn event_error(&mut self, model: ModelId, text: String) {
+    pub(super) fn event_error(&mut self, model: ModelId, text: String) {
         let name = self.name(model).to_owned();
         self.event(Level::Error, Some(&name), text);
     }
