@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 pub struct Doorbell {
     fd: OwnedFd,
     asleep: AtomicBool,
+    /// Rung since the consumer last began to look.
+    rung: AtomicBool,
 }
 
 impl Doorbell {
@@ -23,11 +25,12 @@ impl Doorbell {
     /// When the process has no file descriptor left.
     pub fn new() -> io::Result<Doorbell> {
         let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Doorbell { fd, asleep: AtomicBool::new(false) })
+        Ok(Doorbell { fd, asleep: AtomicBool::new(false), rung: AtomicBool::new(false) })
     }
 
     /// Tells the consumer that something was pushed.
     pub fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
         // Pairs with the fence in `announce_sleep`: either the consumer's last look sees what was
         // pushed, or this load sees that it sleeps.
         fence(Ordering::SeqCst);
@@ -35,6 +38,16 @@ impl Doorbell {
             // Fails only when the counter is full, and then the consumer is woken already.
             let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
         }
+    }
+
+    /// The consumer begins to look at everything its producers may have pushed.
+    pub fn begin_look(&self) {
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+
+    /// Whether a producer has rung since [`Doorbell::begin_look`].
+    pub fn has_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire)
     }
 
     /// The consumer is about to sleep; it must look at its rings once more after this.

@@ -33,7 +33,7 @@ pub enum EngineError {
     /// An execution context could not be made.
     #[error("{0}")]
     Context(String),
-    /// One batch could not be run; the context is still usable.
+    /// One batch could not be run. The appliance replaces the context.
     #[error("{0}")]
     Execute(String),
 }

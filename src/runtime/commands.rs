@@ -162,15 +162,46 @@ impl Reactor {
         }
     }
 
-    /// Answers what the model holds and frees its memory.
+    /// Answers what waits for the model; [`Reactor::finish_retiring`] frees its memory.
     fn take_down(&mut self, model: ModelId, state: ModelState) {
         self.status.set_state(model, state);
         self.step(Event::ModelGone(model));
-        self.fleet.uninstall(model);
+        self.retire(model);
+    }
+
+    /// Frees a model's engine and instances as soon as its batches under way are done.
+    pub(super) fn retire(&mut self, model: ModelId) {
+        if !self.retiring.contains(&model) {
+            self.retiring.push(model);
+        }
+    }
+
+    /// Looks after the models that are on their way out.
+    pub(super) fn finish_retiring(&mut self) {
+        let mut index = 0;
+        while index < self.retiring.len() {
+            let model = self.retiring[index];
+            if self.pipeline.status(model).running > 0 {
+                index += 1;
+                continue;
+            }
+            self.retiring.swap_remove(index);
+            self.fleet.uninstall(model);
+            if let Some(at) = self.loaded_early.iter().position(|report| report.model == model) {
+                let report = self.loaded_early.swap_remove(at);
+                self.loaded(report);
+            }
+        }
     }
 
     /// A loader thread is done with a model.
-    pub(super) fn loaded(&mut self, LoadReport { model, result }: LoadReport) {
+    pub(super) fn loaded(&mut self, report: LoadReport) {
+        if self.retiring.contains(&report.model) {
+            self.loaded_early.push(report);
+            return;
+        }
+        let LoadReport { model, result } = report;
+        self.show_now();
         let result = match result {
             Ok(loaded) => {
                 self.install(model, loaded);

@@ -40,7 +40,7 @@ impl Fleet {
         member.engine = Some(engine);
     }
 
-    /// Lets all instances of a model end after their current batch, and the engine with them.
+    /// Lets all instances of a model end, and the engine with them.
     pub(super) fn uninstall(&mut self, model: ModelId) {
         let member = &mut self.models[model.index()];
         member.instances.clear();

@@ -6,12 +6,14 @@ use crate::engine::{Engine, ExecutionContext, ModelSpec};
 use crate::pipeline::Outcome;
 use crate::server::gateway::{AnswerOutput, InputData, Payload};
 use crate::units::{BatchSize, RequestId};
+use arc_swap::ArcSwapOption;
 use ringbuf::traits::{Consumer, Observer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::thread::{self, Thread};
 
 /// One request on its way through an instance.
@@ -49,11 +51,12 @@ pub(super) struct Job {
 /// What an instance tells the reactor.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// The context is made; jobs can come.
+    /// The context is made; jobs can come. Said again, and of no matter then, when a context has
+    /// taken the place of one that failed.
     Ready,
     /// The context could not be made; the thread has ended.
     NotMade(String),
-    /// A job ended; `Err` is the engine's own words.
+    /// A job ended; `Err` is the engine's own words, and the context is made anew for the next job.
     Done { work: Vec<WorkItem>, result: Result<(), String> },
     /// The engine panicked; the thread has ended.
     Panicked(String),
@@ -63,10 +66,12 @@ pub(super) enum Report {
 pub(super) struct Instance {
     jobs: Option<HeapProd<Job>>,
     reports: HeapCons<Report>,
-    /// The thread that takes the jobs, known before it reports ready: an engine may run the loop
-    /// on a thread of its own.
-    worker: Arc<OnceLock<Thread>>,
+    worker: Arc<WorkerThread>,
 }
+
+/// The thread that takes the jobs, known before it reports ready. An engine may run the loop on a
+/// thread of the context's own, so another context brings another thread.
+type WorkerThread = ArcSwapOption<Thread>;
 
 /// Ready or NotMade, and one report per job: there is never more than one job.
 const REPORTS: usize = 4;
@@ -83,7 +88,7 @@ impl Instance {
     ) -> io::Result<Instance> {
         let (jobs, job_end) = HeapRb::new(1).split();
         let (report_end, reports) = HeapRb::new(REPORTS).split();
-        let worker = Arc::new(OnceLock::new());
+        let worker = Arc::new(WorkerThread::empty());
         let mut side = Worker { jobs: job_end, reports: report_end, bell, thread: worker.clone() };
         // Linux shows 15 characters of a thread's name.
         let name: String = name.chars().take(15).collect();
@@ -101,7 +106,10 @@ impl Instance {
     }
 
     fn wake(&self) {
-        if let Some(thread) = self.worker.get() {
+        // Pairs with the fence in `introduce`: either this load sees the new thread, or that one
+        // sees the job.
+        fence(Ordering::SeqCst);
+        if let Some(thread) = &*self.worker.load() {
             thread.unpark();
         }
     }
@@ -127,40 +135,62 @@ struct Worker {
     jobs: HeapCons<Job>,
     reports: HeapProd<Report>,
     bell: Arc<Doorbell>,
-    thread: Arc<OnceLock<Thread>>,
+    thread: Arc<WorkerThread>,
+}
+
+/// Why a context is not used any longer.
+enum End {
+    /// The reactor has dropped its end.
+    Dismissed,
+    /// The engine returned an error. Whatever state that left the context in goes with it.
+    Failed,
 }
 
 impl Worker {
     fn run(&mut self, engine: &dyn Engine) {
-        let made = catch_unwind(AssertUnwindSafe(|| engine.create_context()));
-        let mut context = match made {
-            Ok(Ok(context)) => context,
-            Ok(Err(e)) => return self.tell(Report::NotMade(e.to_string())),
-            Err(panic) => return self.tell(Report::NotMade(panic_text(&*panic))),
-        };
-        let served = catch_unwind(AssertUnwindSafe(|| {
-            context.enter(Box::new(|context| self.serve(engine.spec(), context)));
-        }));
-        if let Err(panic) = served {
-            self.tell(Report::Panicked(panic_text(&*panic)));
+        loop {
+            let made = catch_unwind(AssertUnwindSafe(|| engine.create_context()));
+            let mut context = match made {
+                Ok(Ok(context)) => context,
+                Ok(Err(e)) => return self.tell(Report::NotMade(e.to_string())),
+                Err(panic) => return self.tell(Report::NotMade(panic_text(&*panic))),
+            };
+            let mut end = End::Dismissed;
+            let served = catch_unwind(AssertUnwindSafe(|| {
+                context.enter(Box::new(|context| end = self.serve(engine.spec(), context)));
+            }));
+            match (served, end) {
+                (Ok(()), End::Failed) => {}
+                (Ok(()), End::Dismissed) => return,
+                (Err(panic), _) => return self.tell(Report::Panicked(panic_text(&*panic))),
+            }
         }
     }
 
-    /// Runs jobs until the reactor drops its end.
-    fn serve(&mut self, spec: &ModelSpec, context: &mut dyn ExecutionContext) {
-        // Set once: this thread serves one context.
-        let _ = self.thread.set(thread::current());
-        self.tell(Report::Ready);
+    /// Runs jobs until the reactor drops its end or the engine returns an error.
+    fn serve(&mut self, spec: &ModelSpec, context: &mut dyn ExecutionContext) -> End {
+        self.introduce();
         loop {
             match self.jobs.try_pop() {
                 Some(Job { mut work, batch }) => {
                     let result = run_batch(spec, context, &mut work, batch);
+                    let failed = result.is_err();
                     self.tell(Report::Done { work, result });
+                    if failed {
+                        return End::Failed;
+                    }
                 }
-                None if !self.jobs.write_is_held() => return,
+                None if !self.jobs.write_is_held() => return End::Dismissed,
                 None => thread::park(),
             }
         }
+    }
+
+    /// Makes this thread the one that is woken for jobs. It must look for them after this.
+    fn introduce(&mut self) {
+        self.thread.store(Some(Arc::new(thread::current())));
+        fence(Ordering::SeqCst);
+        self.tell(Report::Ready);
     }
 
     fn tell(&mut self, report: Report) {

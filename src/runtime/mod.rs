@@ -210,18 +210,19 @@ fn spawn_ingress(
     thread::Builder::new().name("ingress".into()).spawn(serve).map_err(|e| e.to_string())
 }
 
-/// SIGTERM, SIGINT, or a request from inside the process.
+/// SIGTERM, SIGINT, SIGHUP (the terminal is gone), or a request from inside the process.
 async fn wait_for_stop(stop: Arc<Stop>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let caught =
+        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)] = caught else {
         tracing::warn!("signals can't be caught: SIGTERM will end the process without draining");
         return stop.notify.notified().await;
     };
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
         _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+        _ = hang_up.recv() => tracing::info!("SIGHUP: shutting down"),
         () = stop.notify.notified() => {}
     }
     stop.request();

@@ -32,6 +32,10 @@ pub(super) struct Reactor {
     pub(super) config: Arc<Config>,
     pub(super) load_waiters: Vec<LoadWaiter>,
     pub(super) load_sender: mpsc::Sender<LoadReport>,
+    /// Models that were taken down and have batches under way.
+    pub(super) retiring: Vec<ModelId>,
+    /// Loaded again before the last batch of the engine they replace was done.
+    pub(super) loaded_early: Vec<LoadReport>,
     lifecycle: mpsc::Receiver<Lifecycle>,
     load_reports: mpsc::Receiver<LoadReport>,
     /// Indexed by the low half of a request's id.
@@ -73,6 +77,8 @@ impl Reactor {
             config,
             load_waiters: Vec::new(),
             load_sender,
+            retiring: Vec::new(),
+            loaded_early: Vec::new(),
             lifecycle,
             load_reports,
             held: (0..capacity).map(|_| Held::default()).collect(),
@@ -89,6 +95,7 @@ impl Reactor {
     pub(super) fn run(mut self) {
         self.publish(self.now());
         while !self.stopping {
+            self.port.reactor_bell.begin_look();
             self.turn();
             self.port.reactor_bell.announce_sleep();
             if !self.has_input() {
@@ -118,6 +125,7 @@ impl Reactor {
         while let Ok(report) = self.load_reports.try_recv() {
             self.loaded(report);
         }
+        self.finish_retiring();
         while let Ok(call) = self.port.commands.try_recv() {
             self.command(call);
         }
@@ -131,10 +139,28 @@ impl Reactor {
         if std::mem::take(&mut self.answered) {
             self.port.ingress_bell.notify_one();
         }
-        if now >= self.next_snapshot {
-            self.next_snapshot = now + SNAPSHOT_PERIOD;
-            self.publish(now);
+        self.show(now);
+    }
+
+    /// Makes a snapshot when it is time for one, or one for all who have asked since the last.
+    fn show(&mut self, now: Nanos) {
+        let first = self.port.refreshes.try_recv();
+        if now < self.next_snapshot && first.is_err() {
+            return;
         }
+        self.next_snapshot = now + SNAPSHOT_PERIOD;
+        // Before the snapshot is made: whoever asks from here on gets the next one.
+        let waiting: Vec<_> = first.into_iter().chain(self.port.refreshes.try_iter()).collect();
+        self.publish(now);
+        for made in waiting {
+            // Who has gone away doesn't need it.
+            let _ = made.send(());
+        }
+    }
+
+    /// Something changed that others wait for: the next snapshot is made in this turn.
+    pub(super) fn show_now(&mut self) {
+        self.next_snapshot = Nanos::ZERO;
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -142,7 +168,9 @@ impl Reactor {
     }
 
     fn has_input(&self) -> bool {
-        !self.port.submissions.is_empty() || self.fleet.has_report()
+        self.port.reactor_bell.has_rung()
+            || !self.port.submissions.is_empty()
+            || self.fleet.has_report()
     }
 
     pub(super) fn now(&self) -> Nanos {
@@ -250,10 +278,14 @@ impl Reactor {
         }
     }
 
-    /// The engine returned an error; its batch is answered with it, the instance stays.
+    /// The engine returned an error; its batch is answered with it. The instance makes itself a new
+    /// context, before it takes its next job.
     fn engine_failed(&mut self, model: ModelId, instance: u16, text: String) {
         self.note_error(model, instance, Outcome::EngineFailed, &text);
-        self.status.event_error(model, format!("instance {instance}: a batch failed: {text}"));
+        self.status.replaced(
+            model,
+            format!("instance {instance}: a batch failed: {text}; its context is replaced"),
+        );
     }
 
     /// The instance's thread ended: by a panic, or before it began.
@@ -282,9 +314,9 @@ impl Reactor {
             return;
         }
         let reason = "too many of its instances hang; restart the appliance, or load it again";
-        self.fleet.uninstall(model);
         self.status.set_state(model, ModelState::Failed(reason.into()));
         self.deferred.push(Event::ModelGone(model));
+        self.retire(model);
     }
 
     fn answer(&mut self, request: &Request, mut outcome: Outcome, now: Nanos) {
@@ -315,6 +347,7 @@ impl Reactor {
             Lifecycle::Drain => {
                 self.draining = true;
                 self.status.draining();
+                self.show_now();
                 self.step(Event::Drain);
             }
             Lifecycle::Abort => self.step(Event::Abort),

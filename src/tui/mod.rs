@@ -76,7 +76,8 @@ pub fn run(
             guard.draw(|buf| render::frame(&app, buf, &mut hits))?;
         }
         changed = false;
-        if !event::poll(Duration::from_millis(TICK_MS))? {
+        guard.wait(Duration::from_millis(TICK_MS))?;
+        if !event::poll(Duration::ZERO)? {
             changed = app.tick();
             continue;
         }
