@@ -92,6 +92,10 @@ impl Reactor {
     }
 
     fn turn(&mut self) {
+        while let Ok(made) = self.port.refreshes.try_recv() {
+            // Who has gone away doesn't need it.
+            let _ = made.send(());
+        }
         while let Ok(call) = self.port.commands.try_recv() {
             let result = match &call.command {
                 Command::Load { model } if model == "broken" => {
