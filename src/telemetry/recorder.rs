@@ -99,7 +99,10 @@ impl Recorder {
             Outcome::Infeasible { .. } | Outcome::DeadlinePassed | Outcome::TimedOut => {
                 c.expired += 1;
             }
-            Outcome::EngineFailed | Outcome::InstanceLost | Outcome::PayloadLost => c.failed += 1,
+            Outcome::EngineFailed
+            | Outcome::BadInput
+            | Outcome::InstanceLost
+            | Outcome::PayloadLost => c.failed += 1,
             Outcome::Cancelled => {
                 c.cancelled += 1;
                 // The client lost interest: neither kept nor missed.

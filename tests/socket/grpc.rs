@@ -346,6 +346,7 @@ async fn every_outcome_has_its_code() {
         (Outcome::DeadlinePassed, Code::DeadlineExceeded, "the deadline passed"),
         (Outcome::TimedOut, Code::DeadlineExceeded, "timeout passed"),
         (Outcome::EngineFailed, Code::Internal, "the engine failed: no memory"),
+        (Outcome::BadInput, Code::InvalidArgument, "can't compute with its input"),
         (Outcome::InstanceLost, Code::Internal, "was lost"),
         (Outcome::ModelNotReady, Code::Unavailable, "it is not ready"),
         (Outcome::ShuttingDown, Code::Unavailable, "shutting down"),

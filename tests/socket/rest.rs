@@ -191,6 +191,7 @@ async fn every_outcome_has_its_code() {
         (Outcome::DeadlinePassed, 504),
         (Outcome::TimedOut, 504),
         (Outcome::EngineFailed, 500),
+        (Outcome::BadInput, 400),
         (Outcome::InstanceLost, 500),
         (Outcome::ModelNotReady, 503),
         (Outcome::ShuttingDown, 503),
