@@ -253,7 +253,8 @@ impl Reactor {
         self.fleet.recycle(work);
         if ok {
             let now = self.now();
-            self.status.executed(model, BatchSize(items), now);
+            let since = self.pipeline.batch_since(model, instance).unwrap_or(now);
+            self.status.executed(model, BatchSize(items), now - since, now);
         }
         if let Err(text) = result {
             self.engine_failed(model, instance, text);
