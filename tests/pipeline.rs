@@ -398,7 +398,9 @@ impl World {
                 tally.cancelled += 1;
             }
             Outcome::ShuttingDown => tally.shut_down += 1,
-            Outcome::PayloadLost => panic!("seed {seed}: the pipeline knows no payloads"),
+            Outcome::PayloadLost | Outcome::BadInput => {
+                panic!("seed {seed}: the pipeline knows no payloads")
+            }
         }
     }
 

@@ -36,6 +36,9 @@ pub enum EngineError {
     /// One batch could not be run. The appliance replaces the context.
     #[error("{0}")]
     Execute(String),
+    /// The same, because of what was staged: a value no run of this model can compute with.
+    #[error("{0}")]
+    Input(String),
 }
 
 /// A loaded model. Its weights are shared by all contexts made from it.

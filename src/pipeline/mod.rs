@@ -125,6 +125,14 @@ impl Pipeline {
         slot.map_or(&[], |slot| &slot.batch)
     }
 
+    /// When the batch began that this instance is running.
+    pub fn batch_since(&self, model: ModelId, instance: u16) -> Option<Nanos> {
+        match self.models[model.index()].instances.slots.get(instance as usize)?.phase {
+            Phase::Running { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
     /// True when every request has been answered.
     pub fn is_idle(&self) -> bool {
         self.running == 0 && self.models.iter().all(|m| m.queue.is_empty())

@@ -2,7 +2,7 @@
 //! scatters the outputs.
 
 use crate::doorbell::Doorbell;
-use crate::engine::{Engine, ExecutionContext, ModelSpec};
+use crate::engine::{Engine, EngineError, ExecutionContext, ModelSpec};
 use crate::pipeline::Outcome;
 use crate::server::gateway::{AnswerOutput, InputData, Payload};
 use crate::units::{BatchSize, RequestId};
@@ -12,6 +12,7 @@ use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::thread::{self, Thread};
@@ -200,6 +201,10 @@ impl Worker {
     }
 }
 
+/// Runs one batch; what went wrong with single requests stands in them.
+///
+/// # Errors
+/// The engine's own words when it is the engine that failed.
 fn run_batch(
     spec: &ModelSpec,
     context: &mut dyn ExecutionContext,
@@ -212,8 +217,14 @@ fn run_batch(
     }
     match context.execute(batch) {
         Ok(()) => scatter(spec, context, work, batch),
-        Err(e) if work.len() == 1 => Err(e.to_string()),
-        Err(_) => run_one_by_one(spec, context, work),
+        Err(e) => match (e, work) {
+            (EngineError::Input(text), [item]) => {
+                item.error = Some(WorkError { outcome: Outcome::BadInput, text });
+                Ok(())
+            }
+            (e, [_]) => Err(e.to_string()),
+            (_, work) => run_one_by_one(spec, context, work),
+        },
     }
 }
 
@@ -231,8 +242,8 @@ fn run_one_by_one(
     let mut succeeded = false;
     for item in work.iter_mut().filter(|item| item.error.is_none()) {
         let items = item.items;
-        match run_batch(spec, context, std::slice::from_mut(item), items) {
-            Ok(()) => succeeded = true,
+        match run_batch(spec, context, slice::from_mut(item), items) {
+            Ok(()) => succeeded |= item.error.is_none(),
             Err(text) => {
                 last_error = Some(text.clone());
                 item.error = Some(WorkError { outcome: Outcome::EngineFailed, text });
@@ -352,7 +363,7 @@ mod tests {
     use crate::server::gateway::WantedOutput;
     use bytes::Bytes;
 
-    /// Doubles bytes; a batch with a zero in it fails.
+    /// Doubles bytes; a batch with a zero in it fails, one with a 99 says that this is its input.
     struct Picky {
         staging: Vec<u8>,
         output: Vec<u8>,
@@ -367,6 +378,9 @@ mod tests {
             let input = &self.staging[..2 * batch.get()];
             if input.contains(&0) {
                 return Err(EngineError::Execute("there is a zero".into()));
+            }
+            if input.contains(&99) {
+                return Err(EngineError::Input("99 is not in the table".into()));
             }
             self.output = input.iter().map(|x| 2 * x).collect();
             Ok(())
@@ -431,6 +445,24 @@ mod tests {
         assert_eq!(&*work[2].outputs[0].data, [14, 16]);
         let error = work[1].error.as_ref().unwrap();
         assert_eq!((error.outcome, &*error.text), (Outcome::EngineFailed, "there is a zero"));
+    }
+
+    #[test]
+    fn an_input_that_cannot_be_computed_is_the_requests_own_fault() {
+        let outcomes = |work: &[WorkItem]| {
+            let outcome = |item: &WorkItem| item.error.as_ref().map(|error| error.outcome);
+            work.iter().map(outcome).collect::<Vec<_>>()
+        };
+        let mut alone = [item(1, &[99, 2])];
+        run(&mut alone).unwrap();
+        assert_eq!(outcomes(&alone), [Some(Outcome::BadInput)]);
+        let mut shared = [item(1, &[1, 2]), item(2, &[99, 4]), item(3, &[0, 8])];
+        run(&mut shared).unwrap();
+        let expected = [None, Some(Outcome::BadInput), Some(Outcome::EngineFailed)];
+        assert_eq!(outcomes(&shared), expected);
+        let mut none_runs = [item(2, &[99, 4]), item(3, &[0, 8])];
+        assert_eq!(run(&mut none_runs), Err("there is a zero".into()));
+        assert_eq!(outcomes(&none_runs)[0], Some(Outcome::BadInput));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Appliance {
         let os = |e: std::io::Error| format!("cannot start: {e}");
         let (gateway, port) = server::gateway::pair(MAX_OUTSTANDING).map_err(os)?;
         let stop = Arc::new(Stop::default());
-        let ingress = spawn_ingress(&config, &gateway, &stop)?;
+        let ingress = spawn_ingress(&config, &gateway, &stop, &log)?;
 
         let device = Arc::new(ArcSwap::from_pointee(DeviceSnapshot::default()));
         let (lifecycle, lifecycle_end) = mpsc::channel();
@@ -192,8 +192,13 @@ fn spawn_ingress(
     config: &Arc<Config>,
     gateway: &Arc<Gateway>,
     stop: &Arc<Stop>,
+    log: &LogBuffer,
 ) -> Result<JoinHandle<Result<(), String>>, String> {
-    let listener = server::Listener::bind(config.socket.clone()).map_err(|e| e.to_string())?;
+    let mut listener = server::Listener::bind(config.socket.clone()).map_err(|e| e.to_string())?;
+    if let Some(level) = log.level() {
+        let log = log.clone();
+        listener = listener.on_log_level(level, Box::new(move |level| log.set_level(level)));
+    }
     let (gateway, stop) = (gateway.clone(), stop.clone());
     let serve = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

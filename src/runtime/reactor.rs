@@ -253,29 +253,41 @@ impl Reactor {
     fn report(&mut self, model: ModelId, instance: u16, report: Report) {
         match report {
             Report::Ready => self.step(Event::InstanceReady { model, instance }),
-            Report::Done { mut work, result } => {
-                let ok = result.is_ok();
-                let items = work.iter().map(|item| item.items.0).sum();
-                for item in work.drain(..) {
-                    if let Some(error) = &item.error {
-                        self.status.event_error(model, format!("a request failed: {}", error.text));
-                    }
-                    let held = &mut self.held[index(item.id)];
-                    held.outputs = item.outputs;
-                    held.error = item.error;
-                }
-                self.fleet.recycle(work);
-                let now = self.now();
-                match result {
-                    Ok(()) => self.status.executed(model, BatchSize(items), now),
-                    Err(text) => self.engine_failed(model, instance, text),
-                }
-                self.step(Event::BatchDone { model, instance, ok });
-            }
+            Report::Done { work, result } => self.batch_done(model, instance, work, result),
             Report::Panicked(text) | Report::NotMade(text) => {
                 self.lost(model, instance, text);
             }
         }
+    }
+
+    fn batch_done(
+        &mut self,
+        model: ModelId,
+        instance: u16,
+        mut work: Vec<WorkItem>,
+        result: Result<(), String>,
+    ) {
+        // A batch in which no request succeeded says nothing about how long a batch takes.
+        let ok = result.is_ok() && work.iter().any(|item| item.error.is_none());
+        let items = work.iter().map(|item| item.items.0).sum();
+        for item in work.drain(..) {
+            if let Some(WorkError { outcome: Outcome::EngineFailed, text }) = &item.error {
+                self.status.event_error(model, format!("a request failed: {text}"));
+            }
+            let held = &mut self.held[index(item.id)];
+            held.outputs = item.outputs;
+            held.error = item.error;
+        }
+        self.fleet.recycle(work);
+        if ok {
+            let now = self.now();
+            let since = self.pipeline.batch_since(model, instance).unwrap_or(now);
+            self.status.executed(model, BatchSize(items), now - since, now);
+        }
+        if let Err(text) = result {
+            self.engine_failed(model, instance, text);
+        }
+        self.step(Event::BatchDone { model, instance, ok });
     }
 
     /// The engine returned an error; its batch is answered with it. The instance makes itself a new
@@ -296,10 +308,12 @@ impl Reactor {
         self.step(Event::InstanceLost { model, instance });
     }
 
-    /// Keeps the reason for the answers that the next step gives.
+    /// Keeps the reason for the answers that the next step gives, where a request has no reason of
+    /// its own.
     fn note_error(&mut self, model: ModelId, instance: u16, outcome: Outcome, text: &str) {
         for request in self.pipeline.batch(model, instance) {
-            self.held[index(request.id)].error = Some(WorkError { outcome, text: text.into() });
+            let error = &mut self.held[index(request.id)].error;
+            error.get_or_insert_with(|| WorkError { outcome, text: text.into() });
         }
     }
 
@@ -325,7 +339,8 @@ impl Reactor {
         held.payload = Payload::default();
         let outputs = std::mem::take(&mut held.outputs);
         let error = held.error.take();
-        if let (Some(error), Outcome::Completed(_)) = (&error, outcome) {
+        // The pipeline knows how the batch ended; one request of it can have ended otherwise.
+        if let (Some(error), Outcome::Completed(_) | Outcome::EngineFailed) = (&error, outcome) {
             outcome = error.outcome;
         }
         let detail = error.map(|error| error.text);

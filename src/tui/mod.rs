@@ -11,7 +11,6 @@ mod ascii;
 pub mod diagnose;
 #[cfg(test)]
 mod fixtures;
-pub mod format;
 pub mod history;
 pub mod keys;
 mod log_view;

@@ -104,7 +104,7 @@ pub async fn snapshot(Extension(client): Client) -> Answer {
 
 pub async fn metrics(Extension(client): Client) -> Answer {
     let text = prometheus::render(&*client.server.gateway.fresh_snapshot().await);
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    Ok(([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response())
 }
 
 /// GET shows the settings, POST changes them and shows them.
