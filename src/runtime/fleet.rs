@@ -32,6 +32,10 @@ impl Fleet {
         Fleet { models, spare: Vec::new() }
     }
 
+    pub(super) fn engine(&self, model: ModelId) -> Option<&Arc<dyn Engine>> {
+        self.models[model.index()].engine.as_ref()
+    }
+
     /// A freshly loaded engine; there are no instances of an older one.
     pub(super) fn install(&mut self, model: ModelId, engine: Arc<dyn Engine>) {
         let member = &mut self.models[model.index()];

@@ -4,7 +4,7 @@
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
 use super::Lifecycle;
-use super::commands::LoadWaiter;
+use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::{Report, WorkError, WorkItem};
 use super::loader::LoadReport;
@@ -31,6 +31,7 @@ pub(super) struct Reactor {
     pub(super) status: Status,
     pub(super) config: Arc<Config>,
     pub(super) load_waiters: Vec<LoadWaiter>,
+    pub(super) coming_up: Vec<ComingUp>,
     pub(super) load_sender: mpsc::Sender<LoadReport>,
     /// Models that were taken down and have batches under way.
     pub(super) retiring: Vec<ModelId>,
@@ -76,6 +77,7 @@ impl Reactor {
             status,
             config,
             load_waiters: Vec::new(),
+            coming_up: Vec::new(),
             load_sender,
             retiring: Vec::new(),
             loaded_early: Vec::new(),
@@ -252,11 +254,15 @@ impl Reactor {
 
     fn report(&mut self, model: ModelId, instance: u16, report: Report) {
         match report {
-            Report::Ready => self.step(Event::InstanceReady { model, instance }),
-            Report::Done { work, result } => self.batch_done(model, instance, work, result),
-            Report::Panicked(text) | Report::NotMade(text) => {
-                self.lost(model, instance, text);
+            Report::Ready => {
+                self.came_up(model);
+                self.step(Event::InstanceReady { model, instance });
             }
+            Report::Done { work, result } => self.batch_done(model, instance, work, result),
+            Report::NotMade(text) if self.did_not_come_up(model, &text) => {
+                self.fleet.remove(model, instance);
+            }
+            Report::Panicked(text) | Report::NotMade(text) => self.lost(model, instance, text),
         }
     }
 
