@@ -4,6 +4,11 @@ use super::model::Model;
 use super::{Outcome, Request};
 use crate::units::{BatchSize, Nanos};
 
+/// A wait is judged a little longer than predicted, because predictions are means: under overload
+/// requests are let in up to the very brink, and without this half of them would be late. What a
+/// request itself takes has no margin, so an idle model turns nothing away.
+const WAIT_MARGIN: f64 = 1.25;
+
 /// How a request is turned away that the model can't hold; `None` when it can.
 pub(super) fn refuse(model: &Model) -> Option<Outcome> {
     if !model.ready {
@@ -34,26 +39,36 @@ pub(super) fn refuse_infeasible(
     (needed > left).then_some(Outcome::Infeasible { needed, left })
 }
 
-/// Predicted time from now to this request's answer: until an instance is free, then the batches
-/// ahead of it in deadline order side by side on the allowed instances, then its own. `None` while
-/// no fresh prediction can say.
+/// Predicted time from now to this request's answer: until the instance that will run it is free,
+/// through the batches ahead of it in deadline order side by side on the allowed instances, then
+/// its own. `None` while no fresh prediction can say.
 fn time_to_answer(model: &Model, request: &Request, now: Nanos) -> Option<Nanos> {
     if !model.predictor.is_fresh(now) {
         return None;
     }
-    let items = model.queue.items_ahead(request) + request.items.0;
     let batch = model.caps.batch.0.max(1);
-    let lanes = u32::from(model.caps.instances.0.max(1));
-    let rounds = items.div_ceil(batch).div_ceil(lanes);
-    let execution = model.predictor.predict(BatchSize(items.min(batch)))?;
-    Some(time_to_free(model, now) + Nanos(execution.0.saturating_mul(u64::from(rounds))))
+    let lanes = u32::from(model.caps.instances.0).min(model.instances.alive()).max(1);
+    let items = model.queue.items_ahead(request) + request.items.0;
+    let batches_ahead = (items.max(1) - 1) / batch;
+    let full = model.predictor.predict(BatchSize(batch))?;
+    let queue = Nanos(full.0.saturating_mul(u64::from(batches_ahead / lanes)));
+    let wait = time_to_free(model, batches_ahead % lanes, lanes, now) + queue;
+    // A request with more items than a batch may have runs alone.
+    let own = model.predictor.predict(BatchSize(items.min(batch).max(request.items.0)))?;
+    Some(wait.scale(WAIT_MARGIN) + own)
 }
 
-fn time_to_free(model: &Model, now: Nanos) -> Nanos {
-    if model.instances.running() < u32::from(model.caps.instances.0) {
-        return Nanos::ZERO;
-    }
-    let Some((since, items)) = model.instances.earliest_start() else { return Nanos::ZERO };
-    let execution = model.predictor.predict(items).unwrap_or(Nanos::ZERO);
-    (since + execution) - now
+/// When an instance is free for the batch that has `lane` others to start before it, all of them
+/// less than there are lanes: instances become free one after the other.
+fn time_to_free(model: &Model, lane: u32, lanes: u32, now: Nanos) -> Nanos {
+    let running = model.instances.running();
+    let ends_before = (lane + running).checked_sub(lanes);
+    let left = |(since, items): (Nanos, BatchSize)| {
+        (since + model.predictor.predict(items).unwrap_or(Nanos::ZERO)) - now
+    };
+    // At most as many as instances, which are few: no need to sort them.
+    let runs = || model.instances.runs().map(left);
+    let is_next = |&time: &Nanos| runs().filter(|&other| other <= time).count() as u32;
+    let next = ends_before.and_then(|n| runs().filter(|time| is_next(time) > n).min());
+    next.unwrap_or(Nanos::ZERO)
 }

@@ -54,6 +54,7 @@ impl Pipeline {
             queued_items: queue.items(),
             head_deadline: head.deadline,
             oldest_arrival: &|| queue.oldest_arrival().unwrap_or(now),
+            in_time: &|items, end| queue.in_time(items, end),
             caps: m.caps,
             device_free: self.running < self.settings.lanes,
             predictor: &m.predictor,

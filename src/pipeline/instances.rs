@@ -123,13 +123,12 @@ impl Instances {
         Some((since, items))
     }
 
-    /// When the first running batch began; for estimating when an instance is free again.
-    pub(super) fn earliest_start(&self) -> Option<(Nanos, BatchSize)> {
-        let run = |slot: &Slot| match slot.phase {
+    /// When each running batch began, and its items; for estimating when instances are free again.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (Nanos, BatchSize)> {
+        self.slots.iter().filter_map(|slot| match slot.phase {
             Phase::Running { since, items, .. } => Some((since, items)),
             _ => None,
-        };
-        self.slots.iter().filter_map(run).min()
+        })
     }
 
     pub(super) fn next_wake(&self) -> Nanos {

@@ -18,6 +18,8 @@ impl Reactor {
         let result = match &call.command {
             Command::Load { model } => match self.find(model).and_then(|m| self.load(m)) {
                 Ok(model) => {
+                    // A load may take long, and its waiters go away and ask again.
+                    self.load_waiters.retain(|(_, waiter)| !waiter.is_closed());
                     self.load_waiters.push((model, call.reply));
                     return;
                 }

@@ -1,15 +1,15 @@
 //! All instances of all models, and the engines they are made from.
 
-use super::instance::{Instance, Job, Report, WorkItem};
+use super::instance::{Instance, Job, Lifeline, Report, WorkItem};
 use crate::doorbell::Doorbell;
 use crate::engine::Engine;
 use crate::units::{BatchSize, ModelId};
 use std::io;
 use std::sync::Arc;
 
-/// Instances of one model that may hang before the model is taken down: their threads and memory
-/// can't be had back.
-const MAX_ABANDONED: u32 = 8;
+/// Instances of one model that may hang before the model is taken down: the threads and memory of
+/// those that never come back can't be had back.
+const MAX_ABANDONED: usize = 8;
 
 pub(super) struct Fleet {
     /// Indexed by [`ModelId`].
@@ -23,7 +23,8 @@ struct Member {
     name: String,
     engine: Option<Arc<dyn Engine>>,
     instances: Vec<Option<Instance>>,
-    abandoned: u32,
+    /// Given up, and not come back since: a slow one may.
+    abandoned: Vec<Lifeline>,
 }
 
 impl Fleet {
@@ -40,7 +41,7 @@ impl Fleet {
     pub(super) fn install(&mut self, model: ModelId, engine: Arc<dyn Engine>) {
         let member = &mut self.models[model.index()];
         member.instances.clear();
-        member.abandoned = 0;
+        member.abandoned.clear();
         member.engine = Some(engine);
     }
 
@@ -86,10 +87,11 @@ impl Fleet {
 
     /// Gives up an instance that hangs. False when the model has had too many of them.
     pub(super) fn abandon(&mut self, model: ModelId, instance: u16) -> bool {
-        self.remove(model, instance);
         let member = &mut self.models[model.index()];
-        member.abandoned += 1;
-        member.abandoned < MAX_ABANDONED
+        let hung = member.instances.get_mut(usize::from(instance)).and_then(Option::take);
+        member.abandoned.retain(Lifeline::is_alive);
+        member.abandoned.extend(hung.as_ref().map(Instance::lifeline));
+        member.abandoned.len() < MAX_ABANDONED
     }
 
     /// The next thing any instance has to say.
@@ -102,11 +104,6 @@ impl Fleet {
             }
         }
         None
-    }
-
-    pub(super) fn has_report(&self) -> bool {
-        let mut instances = self.models.iter().flat_map(|m| m.instances.iter().flatten());
-        instances.any(Instance::has_report)
     }
 
     pub(super) fn spare_work(&mut self) -> Vec<WorkItem> {

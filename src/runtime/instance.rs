@@ -13,8 +13,8 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
-use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 
 /// One request on its way through an instance.
@@ -74,6 +74,15 @@ pub(super) struct Instance {
 /// thread of the context's own, so another context brings another thread.
 type WorkerThread = ArcSwapOption<Thread>;
 
+/// Sees whether an instance's thread still lives.
+pub(super) struct Lifeline(Weak<WorkerThread>);
+
+impl Lifeline {
+    pub(super) fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
 /// Ready or NotMade, and one report per job: there is never more than one job.
 const REPORTS: usize = 4;
 
@@ -106,9 +115,14 @@ impl Instance {
         self.wake();
     }
 
+    /// Tells, after the instance itself is dropped, whether its thread has ended.
+    pub(super) fn lifeline(&self) -> Lifeline {
+        Lifeline(Arc::downgrade(&self.worker))
+    }
+
     fn wake(&self) {
         // Pairs with the fence in `introduce`: either this load sees the new thread, or that one
-        // sees the job.
+        // sees the job, or that there will be no more.
         fence(Ordering::SeqCst);
         if let Some(thread) = &*self.worker.load() {
             thread.unpark();
@@ -117,10 +131,6 @@ impl Instance {
 
     pub(super) fn report(&mut self) -> Option<Report> {
         self.reports.try_pop()
-    }
-
-    pub(super) fn has_report(&self) -> bool {
-        !self.reports.is_empty()
     }
 }
 

@@ -84,7 +84,9 @@ impl Appliance {
         let os = |e: std::io::Error| format!("cannot start: {e}");
         let (gateway, port) = server::gateway::pair(MAX_OUTSTANDING).map_err(os)?;
         let stop = Arc::new(Stop::default());
-        let ingress = spawn_ingress(&config, &gateway, &stop, &log)?;
+        // Bound before anything is loaded; served last, since on an early return only a listener
+        // that is still here takes its file with it.
+        let listener = server::Listener::bind(config.socket.clone()).map_err(|e| e.to_string())?;
 
         let device = Arc::new(ArcSwap::from_pointee(DeviceSnapshot::default()));
         let (lifecycle, lifecycle_end) = mpsc::channel();
@@ -92,7 +94,7 @@ impl Appliance {
         let wanted = (0..config.models.len() as u16).map(ModelId);
         let wanted = wanted.filter(|model| config.models[model.index()].load).collect();
         loader::load(&config, wanted, &load_sender, &port.reactor_bell).map_err(os)?;
-        let status = Status::new(&config, &port, log, device.clone());
+        let status = Status::new(&config, &port, log.clone(), device.clone());
         let fleet = Fleet::new(config.models.iter().map(|m| m.name.clone()));
         let reactor = Reactor::new(
             port,
@@ -108,6 +110,7 @@ impl Appliance {
             .spawn(move || reactor.run())
             .map_err(os)?;
         spawn_monitor(device, stop.clone()).map_err(os)?;
+        let ingress = spawn_ingress(listener, &gateway, &stop, &log).map_err(os)?;
         let drain_timeout = Duration::from_millis(config.socket.drain_timeout_ms);
         Ok(Appliance { gateway, lifecycle, ingress, reactor, stop, drain_timeout })
     }
@@ -189,12 +192,12 @@ fn pipeline(config: &Config) -> Pipeline {
 
 /// The thread that owns all sockets, and the signals.
 fn spawn_ingress(
-    config: &Arc<Config>,
+    listener: server::Listener,
     gateway: &Arc<Gateway>,
     stop: &Arc<Stop>,
     log: &LogBuffer,
-) -> Result<JoinHandle<Result<(), String>>, String> {
-    let mut listener = server::Listener::bind(config.socket.clone()).map_err(|e| e.to_string())?;
+) -> std::io::Result<JoinHandle<Result<(), String>>> {
+    let mut listener = listener;
     if let Some(level) = log.level() {
         let log = log.clone();
         listener = listener.on_log_level(level, Box::new(move |level| log.set_level(level)));
@@ -212,7 +215,7 @@ fn spawn_ingress(
             served.map_err(|e| e.to_string())
         })
     };
-    thread::Builder::new().name("ingress".into()).spawn(serve).map_err(|e| e.to_string())
+    thread::Builder::new().name("ingress".into()).spawn(serve)
 }
 
 /// SIGTERM, SIGINT, SIGHUP (the terminal is gone), or a request from inside the process.

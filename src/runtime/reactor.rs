@@ -100,7 +100,7 @@ impl Reactor {
             self.port.reactor_bell.begin_look();
             self.turn();
             self.port.reactor_bell.announce_sleep();
-            if !self.has_input() {
+            if !self.port.reactor_bell.has_rung() {
                 let now = self.now();
                 let wake = self.pipeline.next_wake(now).min(self.next_snapshot);
                 if wake > now {
@@ -169,12 +169,6 @@ impl Reactor {
         self.draining
     }
 
-    fn has_input(&self) -> bool {
-        self.port.reactor_bell.has_rung()
-            || !self.port.submissions.is_empty()
-            || self.fleet.has_report()
-    }
-
     pub(super) fn now(&self) -> Nanos {
         self.port.epoch.elapsed().into()
     }
@@ -197,7 +191,7 @@ impl Reactor {
         let held = &mut self.held[index(id)];
         held.model = Some((id, model));
         held.payload = submission.payload;
-        self.status.recorder(model).arrived(arrival);
+        self.status.recorder(model).arrived(&request);
         self.step(Event::Arrive(request));
     }
 
@@ -212,22 +206,25 @@ impl Reactor {
 
     /// Feeds one event to the pipeline and carries out what follows.
     pub(super) fn step(&mut self, event: Event) {
-        let now = self.now();
-        let mut actions = std::mem::take(&mut self.actions);
-        self.pipeline.step(event, now, &mut actions);
-        for action in actions.drain(..) {
-            match action {
-                Action::Answer { request, outcome } => self.answer(&request, outcome, now),
-                Action::Run { model, instance } => self.run_batch(model, instance),
-                Action::StartInstance { model, instance } => {
-                    self.start_instance(model, instance);
-                }
-                Action::AbandonInstance { model, instance } => self.abandon(model, instance),
+        let mut next = Some(event);
+        while let Some(event) = next {
+            let now = self.now();
+            let mut actions = std::mem::take(&mut self.actions);
+            self.pipeline.step(event, now, &mut actions);
+            for action in actions.drain(..) {
+                self.carry_out(action, now);
             }
+            self.actions = actions;
+            next = self.deferred.pop();
         }
-        self.actions = actions;
-        if let Some(event) = self.deferred.pop() {
-            self.step(event);
+    }
+
+    fn carry_out(&mut self, action: Action, now: Nanos) {
+        match action {
+            Action::Answer { request, outcome } => self.answer(&request, outcome, now),
+            Action::Run { model, instance } => self.run_batch(model, instance),
+            Action::StartInstance { model, instance } => self.start_instance(model, instance),
+            Action::AbandonInstance { model, instance } => self.abandon(model, instance),
         }
     }
 
@@ -281,6 +278,10 @@ impl Reactor {
                 self.status.event_error(model, format!("a request failed: {text}"));
             }
             let held = &mut self.held[index(item.id)];
+            // Answered meanwhile, by an abort: the place is empty, or another request's.
+            if held.model != Some((item.id, model)) {
+                continue;
+            }
             held.outputs = item.outputs;
             held.error = item.error;
         }

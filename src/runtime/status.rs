@@ -6,13 +6,13 @@ use crate::engine::Engine;
 use crate::pipeline::Pipeline;
 use crate::scheduler::utility;
 use crate::server::gateway::{Catalog, CatalogEntry, ReactorPort};
+use crate::telemetry::MAX_EVENTS;
 use crate::telemetry::log::LogBuffer;
 use crate::telemetry::recorder::Recorder;
 use crate::telemetry::snapshot::{
     ApplianceState, Counters, DeviceSnapshot, Event, Level, ModelSnapshot, ModelState, Snapshot,
     Totals,
 };
-use crate::telemetry::{MAX_EVENTS, WINDOW};
 use crate::units::{BatchSize, ModelId, Nanos};
 use arc_swap::ArcSwap;
 use std::collections::VecDeque;
@@ -267,11 +267,11 @@ impl Status {
         let mut cohort = utility::Cohort::default();
         for (index, recorder) in self.recorders.iter().enumerate() {
             counters.add(&recorder.counters());
-            cohort.merge(&recorder.cohort(pipeline.slo(ModelId(index as u16)), now));
+            cohort.merge(&recorder.cohort(pipeline.slo(ModelId(index as u16)), now).0);
         }
         Totals {
             arrivals_per_s: models.iter().map(|m| m.arrivals_per_s).sum(),
-            goodput_per_s: cohort.slo_met as f64 / WINDOW.as_secs_f64(),
+            goodput_per_s: models.iter().map(|m| m.goodput_per_s).sum(),
             slo_hit_rate: cohort.slo_hit_rate(),
             utility: utility::system(models.iter().map(|m| m.utility)),
             counters,

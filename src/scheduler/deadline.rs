@@ -41,11 +41,39 @@ impl Policy for Deadline {
         };
         let latest_start = queue.head_deadline - execution.scale(SAFETY);
         if full || queue.device_free || queue.now >= latest_start {
-            let slack = queue.head_deadline - queue.now;
-            return Dispatch::Take(largest_within(queue.predictor, slack, limit));
+            return Dispatch::Take(best_batch(queue, ready));
         }
         Dispatch::WaitUntil(latest_start)
     }
+}
+
+/// As many of the `ready` items as run within the slack of the one that comes first, unless a
+/// fuller batch keeps more deadlines. Under overload the first item has always little slack left:
+/// a scheduler that does all it can for it runs tiny batches only, and so loses most of the rest.
+/// For an item that is late anyway no batch is made smaller.
+fn best_batch(queue: &QueueView<'_>, ready: BatchSize) -> BatchSize {
+    let slack = queue.head_deadline - queue.now;
+    let is_lost = queue.predictor.predict(BatchSize::ONE).is_some_and(|one| one > slack);
+    let gentle = largest_within(queue.predictor, slack, ready);
+    let mut best = (gentle, kept(queue, gentle));
+    let mut batch = gentle;
+    while batch < ready {
+        batch = BatchSize((2 * batch.0).min(ready.0));
+        let candidate = (batch, kept(queue, batch));
+        if candidate.1 > best.1 || (is_lost && candidate.1 == best.1) {
+            best = candidate;
+        }
+    }
+    best.0
+}
+
+/// Items that are in time if `batch` of them run now and then the fullest batch of what is left.
+fn kept(queue: &QueueView<'_>, batch: BatchSize) -> u32 {
+    let time = |n: u32| queue.predictor.predict(BatchSize(n)).unwrap_or(Nanos::ZERO);
+    let end = queue.now + time(batch.0);
+    let next = queue.queued_items.saturating_sub(batch.0).min(queue.caps.batch.0);
+    let now_kept = (queue.in_time)(0..batch.0, end);
+    now_kept + (queue.in_time)(batch.0..batch.0 + next, end + time(next))
 }
 
 /// The largest batch up to `limit` predicted to execute within `time`; at least one item.
@@ -95,6 +123,7 @@ mod tests {
             queued_items,
             head_deadline: ms(100),
             oldest_arrival: &|| Nanos::ZERO,
+            in_time: &|items, end| if end <= ms(100) { items.end - items.start } else { 0 },
             caps: Caps {
                 batch: BatchSize(8),
                 instances: InstanceCount(1),
@@ -121,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_idle_device_is_used_at_once() {
-        assert_eq!(ask(1, ms(0), true), Dispatch::Take(BatchSize(8)));
+        assert_eq!(ask(1, ms(0), true), Dispatch::Take(BatchSize(1)));
     }
 
     #[test]

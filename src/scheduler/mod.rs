@@ -15,6 +15,7 @@ pub use predictor::Predictor;
 
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use std::fmt;
+use std::ops::Range;
 
 /// The policies an operator can switch between, by name.
 pub const POLICIES: [&str; 3] = [fixed::NAME, triton::NAME, deadline::NAME];
@@ -106,6 +107,9 @@ pub struct QueueView<'a> {
     pub head_deadline: Nanos,
     /// Arrival of the request that has waited longest.
     pub oldest_arrival: &'a dyn Fn() -> Nanos,
+    /// How many of these items, counted from the one that comes first, have a deadline not before
+    /// this time.
+    pub in_time: &'a dyn Fn(Range<u32>, Nanos) -> u32,
     pub caps: Caps,
     /// Whether the device has a free lane: fewer batches run, over all models, than it can run
     /// side by side.

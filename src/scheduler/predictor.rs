@@ -14,6 +14,8 @@ const MAX_POINTS: usize = 16;
 /// A prediction that no execution has confirmed for this long must not refuse a request:
 /// otherwise a wrong one would refuse all, and never be put right.
 const FRESH: Nanos = Nanos::from_millis(1_000);
+/// A slow model can't confirm more often than it executes: it has at least so many executions.
+const FRESH_EXECUTIONS: u64 = 3;
 
 /// Execution time by batch size. Grows with the batch; between the known sizes it is linear.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub struct Predictor {
     /// Measured over predicted, smoothed: neighbours, heat, power modes.
     drift: f64,
     last_seen: Option<Nanos>,
+    /// What the last execution usually takes; not what it took, which one stall makes absurd.
+    usual_execution: Nanos,
 }
 
 impl Clone for Predictor {
@@ -40,6 +44,7 @@ impl Clone for Predictor {
         self.profiled = source.profiled;
         self.drift = source.drift;
         self.last_seen = source.last_seen;
+        self.usual_execution = source.usual_execution;
     }
 }
 
@@ -54,7 +59,7 @@ impl Predictor {
         make_ascending(&mut points);
         let profiled = !points.is_empty();
         points.reserve(MAX_POINTS - points.len());
-        Predictor { points, profiled, drift: 1.0, last_seen: None }
+        Predictor { points, profiled, drift: 1.0, last_seen: None, usual_execution: Nanos::ZERO }
     }
 
     /// Predicted execution time of `batch` items; `None` while nothing is known.
@@ -64,7 +69,8 @@ impl Predictor {
 
     /// Whether an execution has confirmed the predictions lately.
     pub fn is_fresh(&self, now: Nanos) -> bool {
-        self.last_seen.is_some_and(|seen| now - seen <= FRESH)
+        let fresh = FRESH.max(Nanos(self.usual_execution.0.saturating_mul(FRESH_EXECUTIONS)));
+        self.last_seen.is_some_and(|seen| now - seen <= fresh)
     }
 
     /// Measured over profiled execution time of late; 1 where they agree.
@@ -76,6 +82,8 @@ impl Predictor {
     pub fn observe(&mut self, batch: BatchSize, execution: Nanos, now: Nanos) {
         self.last_seen = Some(now);
         let measured = execution.0.max(1) as f64;
+        let usual = self.base(batch).map_or(measured, |base| base.min(measured));
+        self.usual_execution = Nanos(usual as u64);
         if self.profiled {
             if let Some(base) = self.base(batch) {
                 let surprise = (measured / (base * self.drift)).clamp(1.0 / SURPRISE, SURPRISE);
@@ -186,5 +194,16 @@ mod tests {
         assert_eq!(predict_us(&p, 2), 200);
         assert!(p.is_fresh(us(1_000_000)));
         assert!(!p.is_fresh(us(1_000_001)));
+    }
+
+    #[test]
+    fn a_slow_model_is_confirmed_less_often_but_one_slow_run_changes_nothing() {
+        let mut slow = Predictor::new(&[(BatchSize(1), us(2_000_000))]);
+        slow.observe(BatchSize(1), us(2_100_000), us(0));
+        assert!(slow.is_fresh(us(6_000_000)));
+        assert!(!slow.is_fresh(us(6_000_001)));
+        let mut fast = Predictor::new(&[(BatchSize(1), us(100))]);
+        fast.observe(BatchSize(1), us(9_000_000), us(0));
+        assert!(!fast.is_fresh(us(1_000_001)), "or it would refuse all for half a minute");
     }
 }

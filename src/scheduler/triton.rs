@@ -64,6 +64,7 @@ mod tests {
             queued_items,
             head_deadline: Nanos::from_millis(100),
             oldest_arrival: &|| Nanos::from_millis(10),
+            in_time: &|items, _| items.end - items.start,
             caps: Caps {
                 batch: BatchSize(8),
                 instances: InstanceCount(1),

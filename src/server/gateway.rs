@@ -161,9 +161,9 @@ enum Phase {
 /// # Errors
 /// When the process has no file descriptors left.
 pub fn pair(capacity: usize) -> io::Result<(Arc<Gateway>, ReactorPort)> {
-    // A slot is reused only after the reactor answered, so each has at most one submission and one
-    // cancellation under way: twice the slots never overflows.
-    let (submit_in, submit_out) = HeapRb::new(2 * capacity).split();
+    // A slot is reused only after the reactor answered, so each has at most three messages under
+    // way: a cancellation that came after the answer, then the next request and its cancellation.
+    let (submit_in, submit_out) = HeapRb::new(3 * capacity).split();
     let (answer_in, answer_out) = HeapRb::new(capacity).split();
     let (command_in, command_out) = mpsc::channel();
     let (refresh_in, refresh_out) = mpsc::channel();
@@ -346,9 +346,45 @@ impl State {
     /// all tasks that are ready now: requests read together wake it once.
     fn push(&mut self, message: ToReactor, ingress_bell: &Notify) {
         let pushed = self.submissions.try_push(message);
-        debug_assert!(pushed.is_ok(), "the ring holds twice the slots");
+        debug_assert!(pushed.is_ok(), "the ring holds three messages for each slot");
         if !std::mem::replace(&mut self.unflushed, true) {
             ingress_bell.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn submission() -> Submission {
+        Submission {
+            model: ModelId(0),
+            items: BatchSize::ONE,
+            slo: None,
+            timeout: None,
+            priority: 0,
+            payload: Payload::default(),
+        }
+    }
+
+    #[test]
+    fn a_slot_used_again_before_the_reactor_looked_loses_no_message() {
+        let (gateway, mut port) = pair(1).unwrap();
+        let first = gateway.submit(submission()).unwrap();
+        let Some(ToReactor::Submit { id, .. }) = port.submissions.try_pop() else { panic!() };
+        let answer = Answer { outcome: Outcome::DeadlinePassed, detail: None, outputs: Vec::new() };
+        port.answers.try_push(ToIngress { id, answer }).unwrap();
+        // The reactor is busy from here on.
+        drop(first);
+        gateway.flush_and_deliver();
+        drop(gateway.submit(submission()).unwrap());
+        let seen: Vec<_> = std::iter::from_fn(|| port.submissions.try_pop()).collect();
+        let [ToReactor::Cancel(old), ToReactor::Submit { id: new, .. }, ToReactor::Cancel(last)] =
+            seen[..]
+        else {
+            panic!("{seen:?}")
+        };
+        assert_eq!((old, last), (id, new));
     }
 }

@@ -85,8 +85,8 @@ impl Listener {
             });
         }
         // New clients are refused from here on, at once and by the kernel.
-        drop(listener);
         drop(file);
+        drop(listener);
         let _ = draining.send(true);
         let finished =
             timeout(drain_timeout, async { while clients.join_next().await.is_some() {} });

@@ -15,6 +15,8 @@ use std::collections::VecDeque;
 const COHORT_WIDTH: Nanos = Nanos::from_millis(250);
 /// Cohorts kept: the window, and the longest wait for its last requests to be answered.
 const COHORTS: usize = 64;
+/// A longer SLO is not waited for any longer: what is answered after that is not seen.
+const LONGEST_LAG: Nanos = Nanos::from_millis(10_000);
 /// Answers are counted in slices this wide, the window and the slice being filled.
 const SLICE_WIDTH: Nanos = Nanos::from_millis(1_000);
 const SLICES: usize = 6;
@@ -42,7 +44,10 @@ pub struct Recorder {
 #[derive(Debug, Default)]
 struct ArrivalCohort {
     arrivals: u64,
+    cancelled: u64,
     answered: Cohort,
+    /// Of those that arrived: who is not answered by then is late.
+    latest_deadline: Nanos,
 }
 
 /// What was answered with outputs in one slice of time.
@@ -80,10 +85,12 @@ impl Default for Recorder {
 }
 
 impl Recorder {
-    pub fn arrived(&mut self, arrival: Nanos) {
+    /// Counts a request, before it is answered.
+    pub fn arrived(&mut self, request: &Request) {
         self.counters.received += 1;
-        if let Some(cohort) = self.cohorts.at(arrival, reset_cohort) {
+        if let Some(cohort) = self.cohorts.at(request.arrival, reset_cohort) {
             cohort.arrivals += 1;
+            cohort.latest_deadline = cohort.latest_deadline.max(request.deadline);
         }
     }
 
@@ -115,6 +122,9 @@ impl Recorder {
             Outcome::Cancelled => {
                 c.cancelled += 1;
                 // The client lost interest: neither kept nor missed.
+                if let Some(cohort) = self.cohorts.at(request.arrival, reset_cohort) {
+                    cohort.cancelled += 1;
+                }
                 return;
             }
         }
@@ -184,25 +194,29 @@ impl Recorder {
         self.counters
     }
 
-    /// The requests whose utility can be told at `now`: those that arrived in a window that ended
-    /// one SLO ago, since by then every one of them has met its SLO or missed it.
-    pub fn cohort(&self, slo: Nanos, now: Nanos) -> Cohort {
-        let lag = slo.min(Nanos::from_millis(10_000));
+    /// The requests whose utility can be told at `now`, and the length of the window they arrived
+    /// in: it ended one SLO ago, since by then every one of them has met its SLO or missed it.
+    pub fn cohort(&self, slo: Nanos, now: Nanos) -> (Cohort, Nanos) {
         let mut sum = Cohort::default();
-        let end = now - lag;
-        for (_, cohort) in self.cohorts.between(end - WINDOW, end) {
+        let (from, to) = whole_cohorts(now - slo.min(LONGEST_LAG));
+        for (number, cohort) in self.cohorts.between(from, to) {
             sum.merge(&cohort.answered);
+            if cohort.latest_deadline < now {
+                let arrival = Nanos(number * COHORT_WIDTH.0);
+                for _ in cohort.answered.requests + cohort.cancelled..cohort.arrivals {
+                    sum.add_missed(now - arrival, slo);
+                }
+            }
         }
-        sum
+        (sum, (to - from).max(COHORT_WIDTH))
     }
 
     /// Fills in what this record knows.
     pub fn fill(&mut self, snapshot: &mut ModelSnapshot, slo: Nanos, now: Nanos) {
-        let window = WINDOW.min(now.max(COHORT_WIDTH));
-        let arrivals: u64 =
-            self.cohorts.between(now - window, now).map(|(_, cohort)| cohort.arrivals).sum();
-        snapshot.arrivals_per_s = arrivals as f64 / window.as_secs_f64();
-        let cohort = self.cohort(slo, now);
+        let (from, to) = whole_cohorts(now);
+        let arrivals: u64 = self.cohorts.between(from, to).map(|(_, cohort)| cohort.arrivals).sum();
+        snapshot.arrivals_per_s = arrivals as f64 / (to - from).max(COHORT_WIDTH).as_secs_f64();
+        let (cohort, window) = self.cohort(slo, now);
         snapshot.goodput_per_s = cohort.slo_met as f64 / window.as_secs_f64();
         snapshot.slo_hit_rate = cohort.slo_hit_rate();
         snapshot.utility = cohort.utility(window);
@@ -254,6 +268,12 @@ impl AnswerSlice {
             *sum += count;
         }
     }
+}
+
+/// The last window of cohorts that are complete at `now`; shorter while the appliance is young.
+fn whole_cohorts(now: Nanos) -> (Nanos, Nanos) {
+    let to = Nanos(now.0 / COHORT_WIDTH.0 * COHORT_WIDTH.0);
+    (to - WINDOW, to)
 }
 
 fn reset_cohort(cohort: &mut ArrivalCohort) {
@@ -330,7 +350,7 @@ mod tests {
 
     fn complete(recorder: &mut Recorder, arrival_ms: u64, latency_ms: u64) {
         let request = request(arrival_ms);
-        recorder.arrived(request.arrival);
+        recorder.arrived(&request);
         let now = ms(arrival_ms + latency_ms);
         let done = Completion {
             queue: ms(1),
@@ -362,6 +382,34 @@ mod tests {
         let in_histogram: u64 = snapshot.latency_histogram.iter().map(|&(_, n)| n).sum();
         assert_eq!(in_histogram, snapshot.latency_us.count);
         assert_eq!((snapshot.counters.received, snapshot.counters.slo_met), (200, 180));
+    }
+
+    #[test]
+    fn rates_are_right_from_the_start() {
+        let mut recorder = Recorder::default();
+        for i in 0..30 {
+            complete(&mut recorder, i * 100, 50);
+        }
+        let mut snapshot = ModelSnapshot::default();
+        recorder.fill(&mut snapshot, ms(1_000), ms(3_000));
+        assert!((snapshot.arrivals_per_s - 10.0).abs() < 1.0, "{}", snapshot.arrivals_per_s);
+        // Told of the first 2 s only: the others may still be late.
+        assert!((snapshot.goodput_per_s - 10.0).abs() < 1.0, "{}", snapshot.goodput_per_s);
+    }
+
+    #[test]
+    fn who_is_not_answered_after_its_deadline_has_missed_it() {
+        let mut recorder = Recorder::default();
+        complete(&mut recorder, 0, 50);
+        let stuck = request(10);
+        recorder.arrived(&stuck);
+        assert_eq!(recorder.cohort(ms(100), ms(1_000)).0.slo_hit_rate(), Some(0.5));
+        recorder.answered(&stuck, &Outcome::InstanceLost, ms(2_000));
+        assert_eq!(recorder.cohort(ms(100), ms(3_000)).0.requests, 2, "counted once");
+
+        let patient = Request { deadline: ms(60_000), ..request(20) };
+        recorder.arrived(&patient);
+        assert_eq!(recorder.cohort(ms(100), ms(3_000)).0.requests, 2, "it may still be in time");
     }
 
     #[test]
@@ -407,9 +455,9 @@ mod tests {
     fn a_cancelled_request_counts_neither_way() {
         let mut recorder = Recorder::default();
         let request = request(0);
-        recorder.arrived(request.arrival);
+        recorder.arrived(&request);
         recorder.answered(&request, &Outcome::Cancelled, ms(5));
-        assert_eq!(recorder.cohort(ms(100), ms(1_000)).requests, 0);
+        assert_eq!(recorder.cohort(ms(100), ms(1_000)).0.requests, 0);
         assert_eq!(recorder.counters().cancelled, 1);
     }
 
