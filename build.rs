@@ -25,6 +25,7 @@ fn rest_renderings(config: &mut prost_build::Config) {
         "ModelMetadataResponse",
         "StatisticDuration",
         "InferStatistics",
+        "InferBatchStatistics",
         "ModelStatistics",
         "ModelStatisticsResponse",
         "RepositoryIndexResponse",

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 pub struct Doorbell {
     fd: OwnedFd,
     asleep: AtomicBool,
+    /// Rung since the consumer last began to look.
+    rung: AtomicBool,
 }
 
 impl Doorbell {
@@ -23,23 +25,31 @@ impl Doorbell {
     /// When the process has no file descriptor left.
     pub fn new() -> io::Result<Doorbell> {
         let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Doorbell { fd, asleep: AtomicBool::new(false) })
+        Ok(Doorbell { fd, asleep: AtomicBool::new(false), rung: AtomicBool::new(false) })
     }
 
-    /// Tells the consumer that something was pushed into a ring that it looks at once more before
-    /// it sleeps.
+    /// Tells the consumer that something was pushed.
     pub fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
         // Pairs with the fence in `announce_sleep`: either the consumer's last look sees what was
         // pushed, or this load sees that it sleeps.
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
-            self.ring_always();
+            self.wake();
         }
     }
 
-    /// As [`Doorbell::ring`], for what the consumer does not look at again before it sleeps: ends
-    /// its present sleep or, if it is awake, the next one.
-    pub fn ring_always(&self) {
+    /// The consumer begins to look at everything its producers may have pushed.
+    pub fn begin_look(&self) {
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+
+    /// Whether a producer has rung since [`Doorbell::begin_look`].
+    pub fn has_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire)
+    }
+
+    fn wake(&self) {
         // Fails only when the counter is full, and then the consumer is woken already.
         let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
     }
@@ -107,20 +117,22 @@ mod tests {
         assert!(bell.asleep.swap(false, Ordering::AcqRel));
         bell.awake();
         // … and only now it writes.
-        bell.ring_always();
+        bell.wake();
         sleep(&bell);
         assert!(sleep(&bell) >= NAP.into(), "nobody rang again");
     }
 
     #[test]
-    fn a_ring_while_awake_costs_nothing_and_one_that_insists_ends_the_next_sleep() {
+    fn a_ring_while_awake_is_seen_before_the_next_sleep() {
         let bell = Doorbell::new().unwrap();
+        bell.begin_look();
+        assert!(!bell.has_rung());
         bell.ring();
-        assert!(sleep(&bell) >= NAP.into());
-        bell.ring_always();
         bell.announce_sleep();
-        bell.wait(Nanos::MAX);
+        assert!(bell.has_rung(), "so the consumer looks again instead of sleeping");
         bell.awake();
-        assert!(sleep(&bell) >= NAP.into());
+        bell.begin_look();
+        assert!(!bell.has_rung());
+        assert!(sleep(&bell) >= NAP.into(), "it cost no wake-up");
     }
 }

@@ -357,3 +357,24 @@ fn check_of_a_broken_file_exits_with_1_and_tells_all() {
     assert!(stderr.contains("config.ron:2:13") && stderr.contains("config.ron:7:24"), "{stderr}");
     assert!(stderr.trim_end().ends_with("config.ron: 2 errors"), "{stderr}");
 }
+
+/// Values that would leave a server nobody can use.
+#[test]
+fn limits_that_shut_everybody_out_are_refused() {
+    for field in [
+        "header_timeout_ms: 0",
+        "max_message_bytes: 0",
+        "max_connections: 0",
+        "max_in_flight_per_connection: 0",
+        "mode: 0o060",
+    ] {
+        let text = told(&with(&format!("socket: ({field}),"), ""));
+        assert!(text.contains("error:") && text.contains("config.ron:2:"), "{field}: {text}");
+    }
+    for field in ["queue_bound: 0", "max_batch: 0", "max_instances: 0"] {
+        let text = told(&with("", &format!("{field},")));
+        assert!(text.contains("error:"), "{field}: {text}");
+    }
+    let never = told(&with("socket: (idle_timeout_ms: 0, drain_timeout_ms: 0),", ""));
+    assert!(!never.contains("error:"), "{never}");
+}

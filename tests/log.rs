@@ -2,6 +2,7 @@
 
 use bcedge::telemetry::log::{LogError, LogTarget, init};
 use bcedge::telemetry::snapshot::Level;
+use tracing::level_filters::LevelFilter;
 
 #[test]
 fn a_line_goes_to_the_file_and_to_the_memory_of_lines() {
@@ -19,6 +20,15 @@ fn a_line_goes_to_the_file_and_to_the_memory_of_lines() {
     let kept = kept.last().unwrap();
     assert_eq!((kept.level, kept.text.as_str()), (Level::Error, "engine lost"));
     assert_eq!((kept.model.as_deref(), kept.unix_ms), (Some("resnet18"), 1_700_000_000_000));
+
+    let said = |text: &str| lines.lines().iter().any(|line| line.text == text);
+    tracing::debug!("before");
+    lines.set_level(LevelFilter::DEBUG);
+    tracing::debug!("while");
+    lines.set_level(LevelFilter::WARN);
+    tracing::info!("after");
+    assert_eq!((said("before"), said("while"), said("after")), (false, true, false));
+    assert_eq!(lines.level(), Some(LevelFilter::WARN));
 
     assert!(matches!(init(&target, || 0), Err(LogError::Twice)));
     let nowhere = LogTarget::File { path: folder.path().join("no/such.log"), json: false };

@@ -102,6 +102,15 @@ fn policy(rng: &mut Xoshiro256PlusPlus, max_batch: u32, max_instances: u16) -> P
     }
 }
 
+impl ModelWorld {
+    /// Ends the instances that run nothing.
+    fn dismiss_idle(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.0 != InstanceState::Running) {
+            *slot = (InstanceState::None, slot.1 + 1);
+        }
+    }
+}
+
 impl World {
     fn new(seed: u64) -> World {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -259,9 +268,7 @@ impl World {
             }
             _ if self.models[model.index()].up => {
                 self.models[model.index()].up = false;
-                for slot in &mut self.models[model.index()].slots {
-                    *slot = (InstanceState::None, slot.1 + 1);
-                }
+                self.models[model.index()].dismiss_idle();
                 self.step(Event::ModelGone(model));
             }
             _ => self.bring_up(model.index()),
@@ -275,6 +282,10 @@ impl World {
             &[]
         };
         let world = &mut self.models[index];
+        if world.slots.iter().any(|slot| slot.0 == InstanceState::Running) {
+            return;
+        }
+        world.dismiss_idle();
         world.up = true;
         let event = Event::ModelReady {
             model: ModelId(index as u16),
@@ -375,14 +386,21 @@ impl World {
                 tally.timed_out += 1;
             }
             Outcome::EngineFailed => tally.failed += 1,
-            Outcome::InstanceLost => tally.lost += 1,
+            Outcome::InstanceLost => {
+                let Place::Running { instance } = place else { panic!("seed {seed}: never ran") };
+                let slot = self.models[request.model.index()].slots[instance as usize];
+                assert_ne!(slot.0, InstanceState::Running, "seed {seed}: given up, and it runs");
+                tally.lost += 1;
+            }
             Outcome::ModelNotReady => tally.not_ready += 1,
             Outcome::Cancelled => {
                 assert_eq!(place, Place::Queued, "seed {seed}: a running batch is not cancelled");
                 tally.cancelled += 1;
             }
             Outcome::ShuttingDown => tally.shut_down += 1,
-            Outcome::PayloadLost => panic!("seed {seed}: the pipeline knows no payloads"),
+            Outcome::PayloadLost | Outcome::BadInput => {
+                panic!("seed {seed}: the pipeline knows no payloads")
+            }
         }
     }
 

@@ -93,6 +93,50 @@ fn sigterm_restores_the_terminal() {
 }
 
 #[test]
+fn it_ends_when_its_terminal_goes_away() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path());
+    let tmux = Tmux::start(dir.path());
+    tmux.run_top(&server.socket);
+    tmux.wait_for("2 models serving within their SLO");
+    let pid = fs::read_to_string(dir.path().join("pid")).unwrap();
+    drop(tmux);
+    let process = PathBuf::from("/proc").join(pid.trim());
+    for _ in 0..PATIENCE {
+        if !process.exists() {
+            return;
+        }
+        sleep(STEP);
+    }
+    panic!("bcedge top (process {pid}) outlives its terminal");
+}
+
+/// The real appliance with its screen: serve, a key that changes the policy, quit.
+#[test]
+fn serve_shows_its_screen_takes_keys_and_quits_cleanly() {
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("serve.sock");
+    let config = format!(
+        r#"(socket: (path: "{}"), models: [(name: "pretended", engine: Synthetic(()))])"#,
+        socket.display()
+    );
+    fs::write(dir.path().join("config.ron"), config).unwrap();
+    let tmux = Tmux::start(dir.path());
+    let (program, dir) = (env!("CARGO_BIN_EXE_bcedge"), dir.path().display());
+    tmux.run(&format!("{program} serve --config {dir}/config.ron --log-file {dir}/log"));
+    tmux.wait_for("SERVING");
+    tmux.wait_for("pretended");
+    tmux.keys(&["p"]);
+    tmux.wait_for("policy is now fixed");
+    tmux.keys(&["4"]);
+    tmux.wait_for("ready in");
+    tmux.keys(&["q"]);
+    tmux.wait_for("exit=0");
+    tmux.assert_restored();
+    assert!(!socket.exists(), "the socket file is removed");
+}
+
+#[test]
 fn suspending_gives_the_terminal_back_until_it_is_continued() {
     let dir = TempDir::new().unwrap();
     let server = Server::start(dir.path());

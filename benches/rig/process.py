@@ -9,19 +9,21 @@ import threading
 import time
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+# The end of a synchronised update.
+FRAME_END = b"\x1b[?2026l"
 
 
 class Server:
     """Runs until the `with` block ends; then it gets SIGTERM and, if that is not enough, SIGKILL.
 
     `ready` is called until it returns true. With `terminal` (columns, rows) the server has a
-    terminal of that size, whose output is read and thrown away.
+    terminal of that size, whose output is read and thrown away but for the number of frames.
     """
 
     def __init__(self, command, ready, log, env=None, cwd=None, terminal=None, limit_s=60):
         self.command, self.ready, self.log = command, ready, pathlib.Path(log)
         self.env, self.cwd, self.terminal, self.limit_s = env, cwd, terminal, limit_s
-        self.screen_bytes = 0
+        self.frames = 0
 
     def __enter__(self):
         self.started = time.monotonic()
@@ -61,7 +63,7 @@ class Server:
     def _drain(self, terminal):
         try:
             while data := os.read(terminal, 65536):
-                self.screen_bytes += len(data)
+                self.frames += data.count(FRAME_END)
         except OSError:
             pass  # the other side is closed
         os.close(terminal)

@@ -1,6 +1,9 @@
 """How the two servers are started, with the same models."""
 
 import contextlib
+import http.client
+import json
+import math
 import os
 import pathlib
 import shutil
@@ -131,6 +134,33 @@ def check_double(server) -> None:
         np.testing.assert_array_equal(
             client.infer("double", [tensor]).as_numpy("OUTPUT0"), 2 * data
         )
+
+
+def snapshot(server) -> dict:
+    """What the appliance shows of itself."""
+    connection = http.client.HTTPConnection("localhost", timeout=5)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(server.socket))
+    connection.request("GET", "/v2/bcedge/snapshot")
+    with contextlib.closing(connection), connection.getresponse() as response:
+        return json.load(response)
+
+
+ITEM_BYTES = {"FP32": 4, "FP16": 2, "INT64": 8, "INT32": 4, "INT8": 1, "UINT8": 1, "BOOL": 1}
+
+
+def staging_bytes(server) -> int:
+    """Of the staging buffers of the instances there are: room for the largest batch of every
+    input, for each."""
+    total = 0
+    with grpcclient.InferenceServerClient(f"unix://{server.socket}") as client:
+        for model in snapshot(server)["models"]:
+            item = sum(
+                ITEM_BYTES[tensor.datatype] * math.prod(tensor.shape[1:])
+                for tensor in client.get_model_metadata(model["name"]).inputs
+            )
+            total += model["instances_alive"] * model["max_batch"] * item
+    return total
 
 
 def answered(server, model: str) -> int:

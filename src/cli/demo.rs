@@ -37,10 +37,10 @@ pub struct Args {
     /// End after this many seconds of load
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
-    /// Write the result as JSON
+    /// Write the result to this file as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Times the default rates
+    /// Multiplies the default rates
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     load: f64,
     #[command(flatten)]

@@ -14,7 +14,12 @@ use std::time::Duration;
 /// A server that has not answered after this long is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-const FILES: &str = "\
+const EXAMPLES: &str = "\
+Examples:
+  bcedge infer resnet18 cat.jpg                 a picture, and the five largest values of the reply
+  bcedge infer resnet18 cat.jpg --slo-us 50000  the same, within 50 ms
+  bcedge infer ranker ids=i.npy mask=m.npy      a model with two inputs
+
 Files:
   .jpg .jpeg .png  an image, resized to the input's height and width (the aspect ratio is not kept),
                    RGB, in the input's order (NCHW or NHWC); divided by 255 for FP32 and FP16
@@ -24,7 +29,7 @@ Files:
 For a model with several inputs: NAME=FILE for each of them.";
 
 #[derive(clap::Args, Debug)]
-#[command(after_help = FILES)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Model to ask
     model: String,

@@ -45,11 +45,11 @@ pub struct Args {
     /// SLO of every request in microseconds [default: the model's own, where the server tells it]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     slo_us: Option<u64>,
-    /// Measured time [default: 10; a trace is played to its end]
+    /// Seconds to measure [default: 10; a trace is played to its end]
     #[arg(long, value_name = "N")]
     seconds: Option<f64>,
-    /// Load for this long before the measured time
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    /// Seconds of load before the measured time
+    #[arg(long, value_name = "N", default_value_t = 0.0)]
     warmup: f64,
     /// Connections the requests are spread over
     #[arg(long, value_name = "N", default_value_t = 1)]

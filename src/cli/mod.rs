@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 /// SLO-aware DNN inference appliance for edge devices.
 #[derive(clap::Parser, Debug)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, about, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -27,45 +27,29 @@ enum Command {
     Demo(demo::Args),
     /// Serve the models of config.ron on a Unix socket
     Serve(serve::Args),
-    /// Watch a running appliance
-    #[command(after_help = TOP_EXAMPLES)]
+    /// Watch a running appliance in the terminal
     Top(top::Args),
     /// Send load to a running server of the protocol and report latency and goodput
     Load(load::Args),
     /// Send one input to a model and print the reply
     Infer(infer::Args),
-    /// Measure latency over batch size and instances on this device
-    #[command(after_help = PROFILE_EXAMPLES)]
+    /// Measure the models' latency over batch size and instances on this device
     Profile(profile::Args),
     /// Build the six reference networks as ONNX files
-    #[command(after_help = MODELS_EXAMPLES)]
     Models(models::Args),
     /// Check config.ron and report everything that is wrong with it
     Check(check::Args),
 }
 
-const TOP_EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
-  bcedge top                           the appliance on bcedge.sock
-  bcedge top --help                    all options
+  bcedge demo                          see it work: builds, serves and loads six networks
+  bcedge serve                         serve the models of config.ron on its socket
+  bcedge top                           watch the appliance that runs in this folder
+  bcedge load --model resnet18=40      send it 40 requests per second
+  bcedge infer resnet18 cat.jpg        send it one picture
 
-Keys: ? shows them all, q leaves; the appliance goes on.";
-
-const PROFILE_EXAMPLES: &str = "\
-Examples:
-  bcedge profile                       every model of config.ron, into engines/MODEL/profile.ron
-  bcedge profile resnet18              only this one
-  bcedge profile --point-ms 5000       longer, for steadier figures
-
-Measure on a machine that does nothing else: the profile decides about batches and `slo: Auto`.";
-
-const MODELS_EXAMPLES: &str = "\
-Examples:
-  bcedge models                        the six reference networks into engines/
-  bcedge models resnet18 tinybert      only these
-  bcedge models --out /tmp/engines     somewhere else
-
-The weights are random: good for measuring speed, not for answers.";
+Exit status 0: done; 1: it failed, and standard error says why; 2: the command line is wrong.";
 
 /// Runs the subcommand; an error is printed and becomes exit status 1.
 pub fn run(cli: Cli) -> ExitCode {

@@ -1,10 +1,20 @@
 //! `bcedge models`: writes the reference networks.
 
 use crate::models::{self, REFERENCE, Reference};
+use crate::telemetry::format::count;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 
+const EXAMPLES: &str = "\
+Examples:
+  bcedge models                    the six reference networks into engines/
+  bcedge models resnet18 tinybert  only these
+  bcedge models --out /tmp/nets    somewhere else
+
+The weights are random: good for measuring speed, not for answers.";
+
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Folder that gets a folder for each network
     #[arg(long, value_name = "DIR", default_value = "engines")]
@@ -34,7 +44,7 @@ pub fn run(args: Args) -> Result<(), String> {
         println!(
             "{:<20}{:>13}{:>11.1}  {}{}",
             file.reference.title,
-            grouped(file.reference.parameters),
+            count(file.reference.parameters),
             file.bytes as f64 / 1e6,
             file.path.display(),
             if file.new { "" } else { " (was there)" },
@@ -93,30 +103,9 @@ fn write_one(reference: &Reference, dir: &Path) -> Result<u64, String> {
     written.map_err(|error| error.to_string())
 }
 
-/// `11689512` as `11 689 512`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digits_are_grouped_from_the_right() {
-        assert_eq!(grouped(7), "7");
-        assert_eq!(grouped(123), "123");
-        assert_eq!(grouped(1_234), "1 234");
-        assert_eq!(grouped(11_689_512), "11 689 512");
-    }
 
     #[test]
     fn files_that_are_there_are_kept_unless_forced() {

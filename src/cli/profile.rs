@@ -8,14 +8,22 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::time::Duration;
 
+const EXAMPLES: &str = "\
+Examples:
+  bcedge profile                   every model of config.ron, into engines/MODEL/profile.ron
+  bcedge profile resnet18          only this one
+  bcedge profile --point-ms 5000   longer, for steadier figures
+
+Measure on a machine that does nothing else: the profile decides about batches and `slo: Auto`.";
+
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where the models are named
-    /// [default: config.ron]
+    /// Configuration file that names the models [default: config.ron]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Measure each batch size and number of instances for about this long
-    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    /// Milliseconds to measure each batch size and number of instances
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     point_ms: u64,
     /// Only these models; all when none is named
     #[arg(value_name = "MODEL")]

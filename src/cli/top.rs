@@ -16,9 +16,19 @@ use std::time::Duration;
 /// Largest picture in characters: wider than any screen.
 const MAX_SIZE: u16 = 500;
 
+const EXAMPLES: &str = "\
+Examples:
+  bcedge top                                the appliance whose socket is bcedge.sock
+  bcedge top --socket /run/bcedge.sock      another one
+  bcedge top --page model --model resnet18  begin with one model in depth
+  bcedge top --svg screen.svg --after 30    a picture after half a minute
+
+? shows all keys, q leaves; the appliance goes on.";
+
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The appliance's socket
+    /// Socket of the appliance
     #[arg(long, value_name = "PATH", default_value = "bcedge.sock")]
     socket: PathBuf,
     /// Without colours (as does the environment variable NO_COLOR)
@@ -37,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "WxH", default_value = "120x40", value_parser = parse_size, requires = "svg")]
     size: (u16, u16),
     /// Of the picture: seconds to watch first, so that the curves have something to show
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "svg")]
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "svg")]
     after: u32,
     /// The first page shown
     #[arg(long, value_enum, default_value_t)]

@@ -33,9 +33,12 @@ pub enum EngineError {
     /// An execution context could not be made.
     #[error("{0}")]
     Context(String),
-    /// One batch could not be run; the context is still usable.
+    /// One batch could not be run. The appliance replaces the context.
     #[error("{0}")]
     Execute(String),
+    /// The same, because of what was staged: a value no run of this model can compute with.
+    #[error("{0}")]
+    Input(String),
 }
 
 /// A loaded model. Its weights are shared by all contexts made from it.

@@ -118,7 +118,7 @@ impl ExecutionContext for RtenContext {
         let options = RunOptions::default().with_thread_pool(Some(self.pool.clone()));
         let values = model
             .run(views, outputs, Some(options))
-            .map_err(|error| EngineError::Execute(format!("the embedded engine: {error}")))?;
+            .map_err(|error| run_error(&error.to_string(), spec))?;
         for (value, tensor) in values.into_iter().zip(&spec.outputs) {
             let result = output_tensor(value, tensor)?;
             result.check_batch(&tensor.name, spec.batched, batch)?;
@@ -201,6 +201,17 @@ impl InputSlot {
     }
 }
 
+/// Shapes are fixed and the weights have been checked, so a value that an operator refuses came in
+/// with the batch, where it can have. `rten` tells what an operator refused in its text alone.
+fn run_error(reason: &str, spec: &ModelSpec) -> EngineError {
+    let text = format!("the embedded engine: {reason}");
+    if spec.takes_indices() && reason.contains("has invalid value") {
+        EngineError::Input(text)
+    } else {
+        EngineError::Execute(text)
+    }
+}
+
 fn shaped<'a, T>(
     shape: &[usize],
     elements: &'a [T],
@@ -226,7 +237,7 @@ fn narrow_i64<'a>(
     for (index, (&value, slot)) in from.iter().zip(to.iter_mut()).enumerate() {
         *slot = i32::try_from(value).map_err(|_| {
             let item_elements = spec.item_elements().unwrap_or(1).max(1);
-            EngineError::Execute(format!(
+            EngineError::Input(format!(
                 "input '{}', element {} of item {} of the batch: {value} is outside the 32-bit \
                  range the embedded engine computes in ({} to {})",
                 spec.name,

@@ -95,6 +95,7 @@ impl ExecutionContext for SyntheticContext {
                 Fault::Fail => {
                     return Err(EngineError::Execute(format!("run {run} fails as configured")));
                 }
+                // On purpose: config.ron scripts it, to show that the instance is replaced.
                 Fault::Panic => panic!("run {run} panics as configured"),
                 // The thread is given up, as one that hangs in a driver would be.
                 Fault::Hang => loop {

@@ -98,6 +98,15 @@ pub struct ModelSpec {
     pub max_batch: BatchSize,
 }
 
+impl ModelSpec {
+    /// Whether a run can fail for what is in its inputs: integers may be used as indices, such as
+    /// token ids, and point outside the table.
+    pub(super) fn takes_indices(&self) -> bool {
+        let is_index = |t: &TensorSpec| matches!(t.data_type, DataType::I64 | DataType::I32);
+        self.inputs.iter().any(is_index)
+    }
+}
+
 /// One output of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputTensor {

@@ -16,7 +16,7 @@ mod recorder;
 mod report;
 mod shared_memory;
 
-pub use report::{ErrorCount, Figures, LoadReport, ModelReport, SCHEMA, duration_text};
+pub use report::{ErrorCount, Figures, LoadReport, ModelReport, SCHEMA};
 
 use crate::units::Nanos;
 use crate::workload::{Process, Trace};

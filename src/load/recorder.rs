@@ -1,11 +1,12 @@
 //! Accounting: what became of every request of a run.
 
 use super::prepare::Target;
-use super::report::{ErrorCount, Figures, LoadReport, ModelReport, SCHEMA, latency_percentiles};
+use super::report::{ErrorCount, Figures, LoadReport, ModelReport, SCHEMA};
 use super::{Load, LoadPlan};
 use crate::client::ClientError;
 use crate::client::infer::ReplyHead;
 use crate::scheduler::utility::Cohort;
+use crate::telemetry::snapshot::Percentiles;
 use crate::units::Nanos;
 use crate::workload::Process;
 use hdrhistogram::Histogram;
@@ -323,7 +324,7 @@ fn figures(count: &Counts, latency: &Histogram<u64>, judged: bool, elapsed_s: f6
         slo_met: judged.then_some(count.slo_met),
         throughput_per_s: per_second(count.ok_in_time),
         goodput_per_s: judged.then(|| per_second(count.slo_met)),
-        latency_us: latency_percentiles(latency),
+        latency_us: Percentiles::of(latency),
         mean_batch: count.mean_batch(),
         utility: None,
     }

@@ -1,7 +1,7 @@
 //! The result of a run: its schema, and the table for people.
 
+use crate::telemetry::format::duration_us;
 use crate::telemetry::snapshot::Percentiles;
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
@@ -81,17 +81,6 @@ pub struct ErrorCount {
     pub count: u64,
 }
 
-pub(super) fn latency_percentiles(latency_us: &Histogram<u64>) -> Percentiles {
-    Percentiles {
-        count: latency_us.len(),
-        p50: latency_us.value_at_quantile(0.5),
-        p90: latency_us.value_at_quantile(0.9),
-        p99: latency_us.value_at_quantile(0.99),
-        p999: latency_us.value_at_quantile(0.999),
-        max: latency_us.max(),
-    }
-}
-
 const COLUMNS: [&str; 15] = [
     "model",
     "sent",
@@ -169,7 +158,7 @@ impl LoadReport {
         }
         let p = &t.latency_us;
         if p.count > 0 {
-            let _ = write!(line, ", p50 {}, p99 {}", duration_text(p.p50), duration_text(p.p99));
+            let _ = write!(line, ", p50 {}, p99 {}", duration_us(p.p50), duration_us(p.p99));
         }
         line
     }
@@ -215,7 +204,7 @@ fn columns_text(rows: &[TableRow], columns: &[usize]) -> String {
 
 fn row(name: &str, f: &Figures) -> TableRow {
     let p = &f.latency_us;
-    let time = |us| if p.count > 0 { duration_text(us) } else { "–".into() };
+    let time = |us| if p.count > 0 { duration_us(us) } else { "–".into() };
     let number = |value: Option<f64>, decimals: usize| {
         value.map_or("–".into(), |value| format!("{value:.decimals$}"))
     };
@@ -242,34 +231,9 @@ fn row(name: &str, f: &Figures) -> TableRow {
     ]
 }
 
-/// Three digits and a unit, such as `1.49ms`.
-pub fn duration_text(us: u64) -> String {
-    let (value, unit) = match us {
-        0..=999 => return format!("{us}µs"),
-        1_000..=999_999 => (us as f64 / 1e3, "ms"),
-        _ => (us as f64 / 1e6, "s"),
-    };
-    let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    format!("{value:.decimals$}{unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_three_digits() {
-        for (us, text) in [
-            (0, "0µs"),
-            (999, "999µs"),
-            (1_490, "1.49ms"),
-            (14_900, "14.9ms"),
-            (149_000, "149ms"),
-            (1_490_000, "1.49s"),
-        ] {
-            assert_eq!(duration_text(us), text);
-        }
-    }
 
     /// Whoever reads these files relies on the names: adding one is fine, anything else raises
     /// [`SCHEMA`].

@@ -9,24 +9,30 @@ use crate::units::{BatchSize, Nanos};
 /// request itself takes has no margin, so an idle model turns nothing away.
 const WAIT_MARGIN: f64 = 1.25;
 
-/// `None`: welcome. Otherwise how it is turned away.
-pub(super) fn refuse(
-    model: &Model,
-    request: &Request,
-    feasible_only: bool,
-    now: Nanos,
-) -> Option<Outcome> {
+/// How a request is turned away that the model can't hold; `None` when it can.
+pub(super) fn refuse(model: &Model) -> Option<Outcome> {
     if !model.ready {
         return Some(Outcome::ModelNotReady);
     }
-    if model.queue.is_full() {
-        return Some(Outcome::QueueFull { bound: model.queue.bound() });
-    }
-    if !feasible_only {
-        return None;
+    model.queue.is_full().then_some(Outcome::QueueFull { bound: model.queue.bound() })
+}
+
+/// As [`refuse`], and also what can't be in time. A device `at_leisure` may as well try: nobody
+/// else wants the time, and a prediction that has become too high is put right.
+pub(super) fn refuse_infeasible(
+    model: &Model,
+    request: &Request,
+    at_leisure: bool,
+    now: Nanos,
+) -> Option<Outcome> {
+    if let Some(outcome) = refuse(model) {
+        return Some(outcome);
     }
     if request.deadline <= now {
         return Some(Outcome::DeadlinePassed);
+    }
+    if at_leisure {
+        return None;
     }
     let left = request.deadline - now;
     let needed = time_to_answer(model, request, now)?;

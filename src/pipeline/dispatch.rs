@@ -82,11 +82,16 @@ impl Pipeline {
         }
     }
 
+    /// Whether the device has a free lane and at most one request waits for it.
+    pub(super) fn is_at_leisure(&self) -> bool {
+        self.running < self.settings.lanes
+            && self.models.iter().map(|m| m.queue.len()).sum::<usize>() <= 1
+    }
+
     /// Answers what waited too long, or can't be in time any more.
     fn expire(&mut self, model: ModelId, now: Nanos, actions: &mut Vec<Action>) {
+        let earliest_answer = self.earliest_answer(&self.models[model.index()], now);
         let m = &mut self.models[model.index()];
-        let earliest_answer =
-            if self.settings.feasible_only { m.earliest_answer(now) } else { Nanos::ZERO };
         while let Some(request) = m.queue.pop_expired(now, earliest_answer) {
             let outcome = if request.queue_until <= now {
                 Outcome::TimedOut
@@ -99,13 +104,24 @@ impl Pipeline {
         }
     }
 
+    /// Requests with an earlier deadline than this are hopeless.
+    fn earliest_answer(&self, m: &Model, now: Nanos) -> Nanos {
+        if !self.settings.feasible_only {
+            Nanos::ZERO
+        } else if self.is_at_leisure() && m.instances.idle().is_some() {
+            // Nobody else wants the time: it need only not be late already.
+            now
+        } else {
+            m.earliest_answer(now)
+        }
+    }
+
     /// When the next queued request of a non-empty queue becomes hopeless.
     pub(super) fn next_expiry(&self, m: &Model, now: Nanos) -> Nanos {
-        if !self.settings.feasible_only {
-            return Nanos::MAX;
-        }
-        let execution = m.earliest_answer(now) - now;
-        (m.queue.earliest_deadline() - execution) + Nanos(1)
+        let execution = self.earliest_answer(m, now) - now;
+        let expiry = (m.queue.earliest_deadline() - execution) + Nanos(1);
+        // One that has just become so, by what this step started, is answered by the next.
+        if self.settings.feasible_only { expiry.max(now + Nanos(1)) } else { Nanos::MAX }
     }
 
     /// Gives up hung instances, and starts those that are missing.

@@ -29,14 +29,15 @@ pub enum Event {
         instance: u16,
         ok: bool,
     },
-    /// The model's engine is loaded.
+    /// The model's engine is loaded. None of its batches may be running.
     ModelReady {
         model: ModelId,
         max_batch: BatchSize,
         max_instances: InstanceCount,
         predictor: Predictor,
     },
-    /// The model is to stop: its queue is answered, its batches are given up.
+    /// The model is to stop: its queue is answered, nothing more is started. Batches under way
+    /// finish, or are found to hang, as ever.
     ModelGone(ModelId),
     /// Nothing happened, but [`super::Pipeline::next_wake`] has come.
     Tick,

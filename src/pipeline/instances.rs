@@ -90,6 +90,15 @@ impl Instances {
         self.slots.iter().position(|slot| slot.phase == Phase::Idle).map(|at| at as u16)
     }
 
+    /// Forgets the instances that run nothing.
+    pub(super) fn retire(&mut self) {
+        for slot in &mut self.slots {
+            if !matches!(slot.phase, Phase::Running { .. }) {
+                slot.phase = Phase::Empty;
+            }
+        }
+    }
+
     /// A slot to start an instance in, while fewer than `wanted` exist or are coming.
     pub(super) fn startable(&self, wanted: usize) -> Option<u16> {
         let empty = |slot: &Slot| slot.phase == Phase::Empty;

@@ -125,6 +125,14 @@ impl Pipeline {
         slot.map_or(&[], |slot| &slot.batch)
     }
 
+    /// When the batch began that this instance is running.
+    pub fn batch_since(&self, model: ModelId, instance: u16) -> Option<Nanos> {
+        match self.models[model.index()].instances.slots.get(instance as usize)?.phase {
+            Phase::Running { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
     /// True when every request has been answered.
     pub fn is_idle(&self) -> bool {
         self.running == 0 && self.models.iter().all(|m| m.queue.is_empty())
@@ -205,6 +213,7 @@ impl Pipeline {
             }
             Event::ModelReady { model, max_batch, max_instances, predictor } => {
                 let m = &mut self.models[model.index()];
+                debug_assert_eq!(m.instances.running(), 0, "the driver waits for the last batch");
                 m.ready = !self.draining;
                 m.max_batch = BatchSize(max_batch.0.max(1));
                 m.max_instances = InstanceCount(max_instances.0.max(1));
@@ -213,7 +222,8 @@ impl Pipeline {
                 self.decide_soon(model);
             }
             Event::ModelGone(model) => {
-                self.clear(model, Outcome::ModelNotReady, Outcome::InstanceLost, actions);
+                self.models[model.index()].instances.retire();
+                self.refuse_queue(model, Outcome::ModelNotReady, actions);
             }
             Event::Tick => {}
             Event::Drain => self.draining = true,
@@ -221,7 +231,8 @@ impl Pipeline {
                 self.draining = true;
                 for index in 0..self.models.len() {
                     let model = ModelId(index as u16);
-                    self.clear(model, Outcome::ShuttingDown, Outcome::ShuttingDown, actions);
+                    self.refuse_queue(model, Outcome::ShuttingDown, actions);
+                    self.give_up_batches(model, Outcome::ShuttingDown, actions);
                 }
             }
         }
@@ -234,12 +245,15 @@ impl Pipeline {
         now: Nanos,
         actions: &mut Vec<Action>,
     ) -> Option<ModelId> {
+        let at_leisure = self.is_at_leisure();
         let m = &mut self.models[request.model.index()];
         m.count_arrival(request.items, now);
         let refusal = if self.draining {
             Some(Outcome::ShuttingDown)
+        } else if self.settings.feasible_only {
+            admission::refuse_infeasible(m, &request, at_leisure, now)
         } else {
-            admission::refuse(m, &request, self.settings.feasible_only, now)
+            admission::refuse(m)
         };
         match refusal {
             Some(outcome) => actions.push(Action::Answer { request, outcome }),
@@ -298,23 +312,22 @@ impl Pipeline {
         slot.died(now);
     }
 
-    /// Answers everything a model holds and forgets its instances.
-    fn clear(
-        &mut self,
-        model: ModelId,
-        queued: Outcome,
-        running: Outcome,
-        actions: &mut Vec<Action>,
-    ) {
+    /// Answers everything that waits for a model, and lets nothing more in.
+    fn refuse_queue(&mut self, model: ModelId, outcome: Outcome, actions: &mut Vec<Action>) {
         let m = &mut self.models[model.index()];
         m.ready = false;
         while let Some(request) = m.queue.pop() {
-            actions.push(Action::Answer { request, outcome: queued });
+            actions.push(Action::Answer { request, outcome });
         }
+    }
+
+    /// Answers everything a model runs and forgets its instances.
+    fn give_up_batches(&mut self, model: ModelId, outcome: Outcome, actions: &mut Vec<Action>) {
+        let m = &mut self.models[model.index()];
         self.running -= m.instances.running();
         for slot in std::mem::take(&mut m.instances).slots {
             for request in slot.batch {
-                actions.push(Action::Answer { request, outcome: running });
+                actions.push(Action::Answer { request, outcome });
             }
         }
     }

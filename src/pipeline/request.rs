@@ -38,6 +38,8 @@ pub enum Outcome {
     TimedOut,
     /// The engine returned an error for its batch.
     EngineFailed,
+    /// The engine can't compute with what it brought, such as a token id outside the vocabulary.
+    BadInput,
     /// Its instance panicked, hung or died.
     InstanceLost,
     /// Its shared memory could not be read or written any more.

@@ -7,7 +7,7 @@ use crate::scheduler::{self, POLICIES};
 use crate::server::gateway::CommandCall;
 use crate::telemetry::snapshot::{Level, ModelState};
 use crate::telemetry::{Command, CommandError};
-use crate::units::{BatchSize, InstanceCount, ModelId};
+use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use tokio::sync::oneshot;
 
 /// Somebody who waits for a model to be loaded.
@@ -164,46 +164,102 @@ impl Reactor {
         }
     }
 
-    /// Answers what the model holds and frees its memory.
+    /// Answers what waits for the model; [`Reactor::finish_retiring`] frees its memory.
     fn take_down(&mut self, model: ModelId, state: ModelState) {
         self.status.set_state(model, state);
         self.step(Event::ModelGone(model));
-        self.fleet.uninstall(model);
+        self.retire(model);
     }
 
-    /// A loader thread is done with a model.
-    pub(super) fn loaded(&mut self, LoadReport { model, result }: LoadReport) {
-        let result = match result {
-            Ok(loaded) => {
-                self.install(model, loaded);
-                Ok(())
-            }
-            Err(reason) => {
-                self.status.set_state(model, ModelState::Failed(reason.clone()));
-                Err(CommandError::Failed(reason))
-            }
-        };
+    /// Frees a model's engine and instances as soon as its batches under way are done.
+    pub(super) fn retire(&mut self, model: ModelId) {
+        if !self.retiring.contains(&model) {
+            self.retiring.push(model);
+        }
+    }
+
+    /// Looks after the models that are on their way out.
+    pub(super) fn finish_retiring(&mut self) {
         let mut index = 0;
-        while index < self.load_waiters.len() {
-            if self.load_waiters[index].0 == model {
-                let (_, waiter) = self.load_waiters.swap_remove(index);
-                // A caller that has gone away doesn't need the result.
-                let _ = waiter.send(result.clone());
-            } else {
+        while index < self.retiring.len() {
+            let model = self.retiring[index];
+            if self.pipeline.status(model).running > 0 {
                 index += 1;
+                continue;
+            }
+            self.retiring.swap_remove(index);
+            self.fleet.uninstall(model);
+            if let Some(at) = self.loaded_early.iter().position(|report| report.model == model) {
+                let report = self.loaded_early.swap_remove(at);
+                self.loaded(report);
             }
         }
     }
 
+    /// A loader thread is done with a model.
+    pub(super) fn loaded(&mut self, report: LoadReport) {
+        if self.retiring.contains(&report.model) {
+            self.loaded_early.push(report);
+            return;
+        }
+        let LoadReport { model, result } = report;
+        match result {
+            Ok(loaded) => self.install(model, loaded),
+            Err(reason) => self.load_failed(model, reason),
+        }
+    }
+
+    fn load_failed(&mut self, model: ModelId, reason: String) {
+        self.status.set_state(model, ModelState::Failed(reason.clone()));
+        self.tell_waiters(model, &Err(CommandError::Failed(reason)));
+        self.show_now();
+    }
+
+    fn tell_waiters(&mut self, model: ModelId, result: &Result<(), CommandError>) {
+        for (_, waiter) in self.load_waiters.extract_if(.., |(waits_for, _)| *waits_for == model) {
+            // A caller that has gone away doesn't need the result.
+            let _ = waiter.send(result.clone());
+        }
+    }
+
+    /// Puts a loaded engine in place. Clients hear of it when its first instance is up.
     fn install(&mut self, model: ModelId, loaded: Loaded) {
         let settings = &self.config.models[model.index()];
-        let max_batch = settings.max_batch.min(loaded.engine.spec().max_batch.0);
-        let max_batch = BatchSize(max_batch);
+        let max_batch = BatchSize(settings.max_batch.min(loaded.engine.spec().max_batch.0));
         let max_instances = InstanceCount(settings.max_instances as u16);
-        self.status.ready(model, &*loaded.engine, max_batch, loaded.slo, loaded.took);
-        self.pipeline.set_slo(model, loaded.slo);
-        self.fleet.install(model, loaded.engine);
-        let predictor = loaded.predictor;
+        let Loaded { engine, predictor, slo, took } = loaded;
+        self.coming_up.push(ComingUp { model, max_batch, slo, took });
+        self.pipeline.set_slo(model, slo);
+        self.fleet.install(model, engine);
         self.step(Event::ModelReady { model, max_batch, max_instances, predictor });
     }
+
+    /// An instance is ready; with a model's first one the model is.
+    pub(super) fn came_up(&mut self, model: ModelId) {
+        let Some(at) = self.coming_up.iter().position(|up| up.model == model) else { return };
+        let up = self.coming_up.swap_remove(at);
+        if let Some(engine) = self.fleet.engine(model) {
+            self.status.ready(model, &**engine, up.max_batch, up.slo, up.took);
+        }
+        self.tell_waiters(model, &Ok(()));
+        self.show_now();
+    }
+
+    /// An instance could not be made. True when it was to be a model's first: the model has failed.
+    pub(super) fn did_not_come_up(&mut self, model: ModelId, reason: &str) -> bool {
+        let Some(at) = self.coming_up.iter().position(|up| up.model == model) else { return false };
+        self.coming_up.swap_remove(at);
+        self.load_failed(model, format!("no instance of it can be made: {reason}"));
+        self.step(Event::ModelGone(model));
+        self.retire(model);
+        true
+    }
+}
+
+/// A loaded model whose first instance is being made.
+pub(super) struct ComingUp {
+    model: ModelId,
+    max_batch: BatchSize,
+    slo: Nanos,
+    took: Nanos,
 }

@@ -33,6 +33,10 @@ impl Fleet {
         Fleet { models, spare: Vec::new() }
     }
 
+    pub(super) fn engine(&self, model: ModelId) -> Option<&Arc<dyn Engine>> {
+        self.models[model.index()].engine.as_ref()
+    }
+
     /// A freshly loaded engine; there are no instances of an older one.
     pub(super) fn install(&mut self, model: ModelId, engine: Arc<dyn Engine>) {
         let member = &mut self.models[model.index()];
@@ -41,7 +45,7 @@ impl Fleet {
         member.engine = Some(engine);
     }
 
-    /// Lets all instances of a model end after their current batch, and the engine with them.
+    /// Lets all instances of a model end, and the engine with them.
     pub(super) fn uninstall(&mut self, model: ModelId) {
         let member = &mut self.models[model.index()];
         member.instances.clear();
@@ -100,11 +104,6 @@ impl Fleet {
             }
         }
         None
-    }
-
-    pub(super) fn has_report(&self) -> bool {
-        let mut instances = self.models.iter().flat_map(|m| m.instances.iter().flatten());
-        instances.any(Instance::has_report)
     }
 
     pub(super) fn spare_work(&mut self) -> Vec<WorkItem> {

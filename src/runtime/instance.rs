@@ -2,17 +2,19 @@
 //! scatters the outputs.
 
 use crate::doorbell::Doorbell;
-use crate::engine::{Engine, ExecutionContext, ModelSpec};
+use crate::engine::{Engine, EngineError, ExecutionContext, ModelSpec};
 use crate::pipeline::Outcome;
 use crate::server::gateway::{AnswerOutput, InputData, Payload};
 use crate::units::{BatchSize, RequestId};
+use arc_swap::ArcSwapOption;
 use ringbuf::traits::{Consumer, Observer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::slice;
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 
 /// One request on its way through an instance.
@@ -50,11 +52,12 @@ pub(super) struct Job {
 /// What an instance tells the reactor.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// The context is made; jobs can come.
+    /// The context is made; jobs can come. Said again, and of no matter then, when a context has
+    /// taken the place of one that failed.
     Ready,
     /// The context could not be made; the thread has ended.
     NotMade(String),
-    /// A job ended; `Err` is the engine's own words.
+    /// A job ended; `Err` is the engine's own words, and the context is made anew for the next job.
     Done { work: Vec<WorkItem>, result: Result<(), String> },
     /// The engine panicked; the thread has ended.
     Panicked(String),
@@ -64,13 +67,15 @@ pub(super) enum Report {
 pub(super) struct Instance {
     jobs: Option<HeapProd<Job>>,
     reports: HeapCons<Report>,
-    /// The thread that takes the jobs, known before it reports ready: an engine may run the loop
-    /// on a thread of its own.
-    worker: Arc<OnceLock<Thread>>,
+    worker: Arc<WorkerThread>,
 }
 
+/// The thread that takes the jobs, known before it reports ready. An engine may run the loop on a
+/// thread of the context's own, so another context brings another thread.
+type WorkerThread = ArcSwapOption<Thread>;
+
 /// Sees whether an instance's thread still lives.
-pub(super) struct Lifeline(Weak<OnceLock<Thread>>);
+pub(super) struct Lifeline(Weak<WorkerThread>);
 
 impl Lifeline {
     pub(super) fn is_alive(&self) -> bool {
@@ -93,7 +98,7 @@ impl Instance {
     ) -> io::Result<Instance> {
         let (jobs, job_end) = HeapRb::new(1).split();
         let (report_end, reports) = HeapRb::new(REPORTS).split();
-        let worker = Arc::new(OnceLock::new());
+        let worker = Arc::new(WorkerThread::empty());
         let mut side = Worker { jobs: job_end, reports: report_end, bell, thread: worker.clone() };
         // Linux shows 15 characters of a thread's name.
         let name: String = name.chars().take(15).collect();
@@ -116,7 +121,10 @@ impl Instance {
     }
 
     fn wake(&self) {
-        if let Some(thread) = self.worker.get() {
+        // Pairs with the fence in `introduce`: either this load sees the new thread, or that one
+        // sees the job, or that there will be no more.
+        fence(Ordering::SeqCst);
+        if let Some(thread) = &*self.worker.load() {
             thread.unpark();
         }
     }
@@ -124,18 +132,11 @@ impl Instance {
     pub(super) fn report(&mut self) -> Option<Report> {
         self.reports.try_pop()
     }
-
-    pub(super) fn has_report(&self) -> bool {
-        !self.reports.is_empty()
-    }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
         self.jobs = None;
-        // Pairs with the fence in the bell that the thread rings after it has made itself known:
-        // either it sees that there are no more jobs, or it is seen here and woken.
-        fence(Ordering::SeqCst);
         self.wake();
     }
 }
@@ -145,40 +146,62 @@ struct Worker {
     jobs: HeapCons<Job>,
     reports: HeapProd<Report>,
     bell: Arc<Doorbell>,
-    thread: Arc<OnceLock<Thread>>,
+    thread: Arc<WorkerThread>,
+}
+
+/// Why a context is not used any longer.
+enum End {
+    /// The reactor has dropped its end.
+    Dismissed,
+    /// The engine returned an error. Whatever state that left the context in goes with it.
+    Failed,
 }
 
 impl Worker {
     fn run(&mut self, engine: &dyn Engine) {
-        let made = catch_unwind(AssertUnwindSafe(|| engine.create_context()));
-        let mut context = match made {
-            Ok(Ok(context)) => context,
-            Ok(Err(e)) => return self.tell(Report::NotMade(e.to_string())),
-            Err(panic) => return self.tell(Report::NotMade(panic_text(&*panic))),
-        };
-        let served = catch_unwind(AssertUnwindSafe(|| {
-            context.enter(Box::new(|context| self.serve(engine.spec(), context)));
-        }));
-        if let Err(panic) = served {
-            self.tell(Report::Panicked(panic_text(&*panic)));
+        loop {
+            let made = catch_unwind(AssertUnwindSafe(|| engine.create_context()));
+            let mut context = match made {
+                Ok(Ok(context)) => context,
+                Ok(Err(e)) => return self.tell(Report::NotMade(e.to_string())),
+                Err(panic) => return self.tell(Report::NotMade(panic_text(&*panic))),
+            };
+            let mut end = End::Dismissed;
+            let served = catch_unwind(AssertUnwindSafe(|| {
+                context.enter(Box::new(|context| end = self.serve(engine.spec(), context)));
+            }));
+            match (served, end) {
+                (Ok(()), End::Failed) => {}
+                (Ok(()), End::Dismissed) => return,
+                (Err(panic), _) => return self.tell(Report::Panicked(panic_text(&*panic))),
+            }
         }
     }
 
-    /// Runs jobs until the reactor drops its end.
-    fn serve(&mut self, spec: &ModelSpec, context: &mut dyn ExecutionContext) {
-        // Set once: this thread serves one context.
-        let _ = self.thread.set(thread::current());
-        self.tell(Report::Ready);
+    /// Runs jobs until the reactor drops its end or the engine returns an error.
+    fn serve(&mut self, spec: &ModelSpec, context: &mut dyn ExecutionContext) -> End {
+        self.introduce();
         loop {
             match self.jobs.try_pop() {
                 Some(Job { mut work, batch }) => {
                     let result = run_batch(spec, context, &mut work, batch);
+                    let failed = result.is_err();
                     self.tell(Report::Done { work, result });
+                    if failed {
+                        return End::Failed;
+                    }
                 }
-                None if !self.jobs.write_is_held() => return,
+                None if !self.jobs.write_is_held() => return End::Dismissed,
                 None => thread::park(),
             }
         }
+    }
+
+    /// Makes this thread the one that is woken for jobs. It must look for them after this.
+    fn introduce(&mut self) {
+        self.thread.store(Some(Arc::new(thread::current())));
+        fence(Ordering::SeqCst);
+        self.tell(Report::Ready);
     }
 
     fn tell(&mut self, report: Report) {
@@ -188,6 +211,10 @@ impl Worker {
     }
 }
 
+/// Runs one batch; what went wrong with single requests stands in them.
+///
+/// # Errors
+/// The engine's own words when it is the engine that failed.
 fn run_batch(
     spec: &ModelSpec,
     context: &mut dyn ExecutionContext,
@@ -200,8 +227,14 @@ fn run_batch(
     }
     match context.execute(batch) {
         Ok(()) => scatter(spec, context, work, batch),
-        Err(e) if work.len() == 1 => Err(e.to_string()),
-        Err(_) => run_one_by_one(spec, context, work),
+        Err(e) => match (e, work) {
+            (EngineError::Input(text), [item]) => {
+                item.error = Some(WorkError { outcome: Outcome::BadInput, text });
+                Ok(())
+            }
+            (e, [_]) => Err(e.to_string()),
+            (_, work) => run_one_by_one(spec, context, work),
+        },
     }
 }
 
@@ -219,8 +252,8 @@ fn run_one_by_one(
     let mut succeeded = false;
     for item in work.iter_mut().filter(|item| item.error.is_none()) {
         let items = item.items;
-        match run_batch(spec, context, std::slice::from_mut(item), items) {
-            Ok(()) => succeeded = true,
+        match run_batch(spec, context, slice::from_mut(item), items) {
+            Ok(()) => succeeded |= item.error.is_none(),
             Err(text) => {
                 last_error = Some(text.clone());
                 item.error = Some(WorkError { outcome: Outcome::EngineFailed, text });
@@ -340,7 +373,7 @@ mod tests {
     use crate::server::gateway::WantedOutput;
     use bytes::Bytes;
 
-    /// Doubles bytes; a batch with a zero in it fails.
+    /// Doubles bytes; a batch with a zero in it fails, one with a 99 says that this is its input.
     struct Picky {
         staging: Vec<u8>,
         output: Vec<u8>,
@@ -355,6 +388,9 @@ mod tests {
             let input = &self.staging[..2 * batch.get()];
             if input.contains(&0) {
                 return Err(EngineError::Execute("there is a zero".into()));
+            }
+            if input.contains(&99) {
+                return Err(EngineError::Input("99 is not in the table".into()));
             }
             self.output = input.iter().map(|x| 2 * x).collect();
             Ok(())
@@ -419,6 +455,24 @@ mod tests {
         assert_eq!(&*work[2].outputs[0].data, [14, 16]);
         let error = work[1].error.as_ref().unwrap();
         assert_eq!((error.outcome, &*error.text), (Outcome::EngineFailed, "there is a zero"));
+    }
+
+    #[test]
+    fn an_input_that_cannot_be_computed_is_the_requests_own_fault() {
+        let outcomes = |work: &[WorkItem]| {
+            let outcome = |item: &WorkItem| item.error.as_ref().map(|error| error.outcome);
+            work.iter().map(outcome).collect::<Vec<_>>()
+        };
+        let mut alone = [item(1, &[99, 2])];
+        run(&mut alone).unwrap();
+        assert_eq!(outcomes(&alone), [Some(Outcome::BadInput)]);
+        let mut shared = [item(1, &[1, 2]), item(2, &[99, 4]), item(3, &[0, 8])];
+        run(&mut shared).unwrap();
+        let expected = [None, Some(Outcome::BadInput), Some(Outcome::EngineFailed)];
+        assert_eq!(outcomes(&shared), expected);
+        let mut none_runs = [item(2, &[99, 4]), item(3, &[0, 8])];
+        assert_eq!(run(&mut none_runs), Err("there is a zero".into()));
+        assert_eq!(outcomes(&none_runs)[0], Some(Outcome::BadInput));
     }
 
     #[test]

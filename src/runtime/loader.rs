@@ -57,7 +57,7 @@ pub(super) fn load(
                 if reports.send(LoadReport { model, result }).is_err() {
                     return;
                 }
-                bell.ring_always();
+                bell.ring();
             }
         })?;
     }

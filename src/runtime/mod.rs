@@ -94,7 +94,7 @@ impl Appliance {
         let wanted = (0..config.models.len() as u16).map(ModelId);
         let wanted = wanted.filter(|model| config.models[model.index()].load).collect();
         loader::load(&config, wanted, &load_sender, &port.reactor_bell).map_err(os)?;
-        let status = Status::new(&config, &port, log, device.clone());
+        let status = Status::new(&config, &port, log.clone(), device.clone());
         let fleet = Fleet::new(config.models.iter().map(|m| m.name.clone()));
         let reactor = Reactor::new(
             port,
@@ -110,7 +110,7 @@ impl Appliance {
             .spawn(move || reactor.run())
             .map_err(os)?;
         spawn_monitor(device, stop.clone()).map_err(os)?;
-        let ingress = spawn_ingress(listener, &gateway, &stop).map_err(os)?;
+        let ingress = spawn_ingress(listener, &gateway, &stop, &log).map_err(os)?;
         let drain_timeout = Duration::from_millis(config.socket.drain_timeout_ms);
         Ok(Appliance { gateway, lifecycle, ingress, reactor, stop, drain_timeout })
     }
@@ -195,7 +195,13 @@ fn spawn_ingress(
     listener: server::Listener,
     gateway: &Arc<Gateway>,
     stop: &Arc<Stop>,
+    log: &LogBuffer,
 ) -> std::io::Result<JoinHandle<Result<(), String>>> {
+    let mut listener = listener;
+    if let Some(level) = log.level() {
+        let log = log.clone();
+        listener = listener.on_log_level(level, Box::new(move |level| log.set_level(level)));
+    }
     let (gateway, stop) = (gateway.clone(), stop.clone());
     let serve = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -212,18 +218,19 @@ fn spawn_ingress(
     thread::Builder::new().name("ingress".into()).spawn(serve)
 }
 
-/// SIGTERM, SIGINT, or a request from inside the process.
+/// SIGTERM, SIGINT, SIGHUP (the terminal is gone), or a request from inside the process.
 async fn wait_for_stop(stop: Arc<Stop>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let caught =
+        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)] = caught else {
         tracing::warn!("signals can't be caught: SIGTERM will end the process without draining");
         return stop.notify.notified().await;
     };
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
         _ = interrupt.recv() => tracing::info!("SIGINT: shutting down"),
+        _ = hang_up.recv() => tracing::info!("SIGHUP: shutting down"),
         () = stop.notify.notified() => {}
     }
     stop.request();

@@ -4,7 +4,7 @@
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
 use super::Lifecycle;
-use super::commands::LoadWaiter;
+use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::{Report, WorkError, WorkItem};
 use super::loader::LoadReport;
@@ -31,7 +31,12 @@ pub(super) struct Reactor {
     pub(super) status: Status,
     pub(super) config: Arc<Config>,
     pub(super) load_waiters: Vec<LoadWaiter>,
+    pub(super) coming_up: Vec<ComingUp>,
     pub(super) load_sender: mpsc::Sender<LoadReport>,
+    /// Models that were taken down and have batches under way.
+    pub(super) retiring: Vec<ModelId>,
+    /// Loaded again before the last batch of the engine they replace was done.
+    pub(super) loaded_early: Vec<LoadReport>,
     lifecycle: mpsc::Receiver<Lifecycle>,
     load_reports: mpsc::Receiver<LoadReport>,
     /// Indexed by the low half of a request's id.
@@ -72,7 +77,10 @@ impl Reactor {
             status,
             config,
             load_waiters: Vec::new(),
+            coming_up: Vec::new(),
             load_sender,
+            retiring: Vec::new(),
+            loaded_early: Vec::new(),
             lifecycle,
             load_reports,
             held: (0..capacity).map(|_| Held::default()).collect(),
@@ -89,9 +97,10 @@ impl Reactor {
     pub(super) fn run(mut self) {
         self.publish(self.now());
         while !self.stopping {
+            self.port.reactor_bell.begin_look();
             self.turn();
             self.port.reactor_bell.announce_sleep();
-            if !self.has_input() {
+            if !self.port.reactor_bell.has_rung() {
                 let now = self.now();
                 let wake = self.pipeline.next_wake(now).min(self.next_snapshot);
                 if wake > now {
@@ -118,6 +127,7 @@ impl Reactor {
         while let Ok(report) = self.load_reports.try_recv() {
             self.loaded(report);
         }
+        self.finish_retiring();
         while let Ok(call) = self.port.commands.try_recv() {
             self.command(call);
         }
@@ -131,20 +141,32 @@ impl Reactor {
         if std::mem::take(&mut self.answered) {
             self.port.ingress_bell.notify_one();
         }
-        if now >= self.next_snapshot {
-            self.next_snapshot = now + SNAPSHOT_PERIOD;
-            self.publish(now);
+        self.show(now);
+    }
+
+    /// Makes a snapshot when it is time for one, or one for all who have asked since the last.
+    fn show(&mut self, now: Nanos) {
+        let first = self.port.refreshes.try_recv();
+        if now < self.next_snapshot && first.is_err() {
+            return;
         }
+        self.next_snapshot = now + SNAPSHOT_PERIOD;
+        // Before the snapshot is made: whoever asks from here on gets the next one.
+        let waiting: Vec<_> = first.into_iter().chain(self.port.refreshes.try_iter()).collect();
+        self.publish(now);
+        for made in waiting {
+            // Who has gone away doesn't need it.
+            let _ = made.send(());
+        }
+    }
+
+    /// Something changed that others wait for: the next snapshot is made in this turn.
+    pub(super) fn show_now(&mut self) {
+        self.next_snapshot = Nanos::ZERO;
     }
 
     pub(super) fn is_draining(&self) -> bool {
         self.draining
-    }
-
-    /// Looks at the rings; who sends through a channel rings the bell with
-    /// [`crate::doorbell::Doorbell::ring_always`].
-    fn has_input(&self) -> bool {
-        !self.port.submissions.is_empty() || self.fleet.has_report()
     }
 
     pub(super) fn now(&self) -> Nanos {
@@ -229,40 +251,60 @@ impl Reactor {
 
     fn report(&mut self, model: ModelId, instance: u16, report: Report) {
         match report {
-            Report::Ready => self.step(Event::InstanceReady { model, instance }),
-            Report::Done { mut work, result } => {
-                let ok = result.is_ok();
-                let items = work.iter().map(|item| item.items.0).sum();
-                for item in work.drain(..) {
-                    if let Some(error) = &item.error {
-                        self.status.event_error(model, format!("a request failed: {}", error.text));
-                    }
-                    let held = &mut self.held[index(item.id)];
-                    // Answered meanwhile, by an abort: the place is empty, or another request's.
-                    if held.model != Some((item.id, model)) {
-                        continue;
-                    }
-                    held.outputs = item.outputs;
-                    held.error = item.error;
-                }
-                self.fleet.recycle(work);
-                let now = self.now();
-                match result {
-                    Ok(()) => self.status.executed(model, BatchSize(items), now),
-                    Err(text) => self.engine_failed(model, instance, text),
-                }
-                self.step(Event::BatchDone { model, instance, ok });
+            Report::Ready => {
+                self.came_up(model);
+                self.step(Event::InstanceReady { model, instance });
             }
-            Report::Panicked(text) | Report::NotMade(text) => {
-                self.lost(model, instance, text);
+            Report::Done { work, result } => self.batch_done(model, instance, work, result),
+            Report::NotMade(text) if self.did_not_come_up(model, &text) => {
+                self.fleet.remove(model, instance);
             }
+            Report::Panicked(text) | Report::NotMade(text) => self.lost(model, instance, text),
         }
     }
 
-    /// The engine returned an error; its batch is answered with it, the instance stays.
+    fn batch_done(
+        &mut self,
+        model: ModelId,
+        instance: u16,
+        mut work: Vec<WorkItem>,
+        result: Result<(), String>,
+    ) {
+        // A batch in which no request succeeded says nothing about how long a batch takes.
+        let ok = result.is_ok() && work.iter().any(|item| item.error.is_none());
+        let items = work.iter().map(|item| item.items.0).sum();
+        for item in work.drain(..) {
+            if let Some(WorkError { outcome: Outcome::EngineFailed, text }) = &item.error {
+                self.status.event_error(model, format!("a request failed: {text}"));
+            }
+            let held = &mut self.held[index(item.id)];
+            // Answered meanwhile, by an abort: the place is empty, or another request's.
+            if held.model != Some((item.id, model)) {
+                continue;
+            }
+            held.outputs = item.outputs;
+            held.error = item.error;
+        }
+        self.fleet.recycle(work);
+        if ok {
+            let now = self.now();
+            let since = self.pipeline.batch_since(model, instance).unwrap_or(now);
+            self.status.executed(model, BatchSize(items), now - since, now);
+        }
+        if let Err(text) = result {
+            self.engine_failed(model, instance, text);
+        }
+        self.step(Event::BatchDone { model, instance, ok });
+    }
+
+    /// The engine returned an error; its batch is answered with it. The instance makes itself a new
+    /// context, before it takes its next job.
     fn engine_failed(&mut self, model: ModelId, instance: u16, text: String) {
         self.note_error(model, instance, Outcome::EngineFailed, &text);
-        self.status.event_error(model, format!("instance {instance}: a batch failed: {text}"));
+        self.status.replaced(
+            model,
+            format!("instance {instance}: a batch failed: {text}; its context is replaced"),
+        );
     }
 
     /// The instance's thread ended: by a panic, or before it began.
@@ -273,10 +315,12 @@ impl Reactor {
         self.step(Event::InstanceLost { model, instance });
     }
 
-    /// Keeps the reason for the answers that the next step gives.
+    /// Keeps the reason for the answers that the next step gives, where a request has no reason of
+    /// its own.
     fn note_error(&mut self, model: ModelId, instance: u16, outcome: Outcome, text: &str) {
         for request in self.pipeline.batch(model, instance) {
-            self.held[index(request.id)].error = Some(WorkError { outcome, text: text.into() });
+            let error = &mut self.held[index(request.id)].error;
+            error.get_or_insert_with(|| WorkError { outcome, text: text.into() });
         }
     }
 
@@ -291,9 +335,9 @@ impl Reactor {
             return;
         }
         let reason = "too many of its instances hang; restart the appliance, or load it again";
-        self.fleet.uninstall(model);
         self.status.set_state(model, ModelState::Failed(reason.into()));
         self.deferred.push(Event::ModelGone(model));
+        self.retire(model);
     }
 
     fn answer(&mut self, request: &Request, mut outcome: Outcome, now: Nanos) {
@@ -302,7 +346,8 @@ impl Reactor {
         held.payload = Payload::default();
         let outputs = std::mem::take(&mut held.outputs);
         let error = held.error.take();
-        if let (Some(error), Outcome::Completed(_)) = (&error, outcome) {
+        // The pipeline knows how the batch ended; one request of it can have ended otherwise.
+        if let (Some(error), Outcome::Completed(_) | Outcome::EngineFailed) = (&error, outcome) {
             outcome = error.outcome;
         }
         let detail = error.map(|error| error.text);
@@ -324,6 +369,7 @@ impl Reactor {
             Lifecycle::Drain => {
                 self.draining = true;
                 self.status.draining();
+                self.show_now();
                 self.step(Event::Drain);
             }
             Lifecycle::Abort => self.step(Event::Abort),

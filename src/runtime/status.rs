@@ -129,8 +129,14 @@ impl Status {
         self.publish_catalog();
     }
 
-    pub(super) fn executed(&mut self, model: ModelId, items: BatchSize, now: Nanos) {
-        self.recorders[model.index()].executed(items, now);
+    pub(super) fn executed(
+        &mut self,
+        model: ModelId,
+        items: BatchSize,
+        compute: Nanos,
+        now: Nanos,
+    ) {
+        self.recorders[model.index()].executed(items, compute, now, super::unix_ms());
     }
 
     /// An error of a model; a model that has many of them is heard once a second.

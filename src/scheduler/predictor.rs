@@ -4,7 +4,10 @@ use crate::units::{BatchSize, Nanos};
 
 /// Weight of the newest measurement in the running correction.
 const GAIN: f64 = 0.2;
-/// The correction stays within these, so that one wild measurement can't stop a model.
+/// One measurement counts at most as this many times the prediction, or its inverse: execution
+/// times have a long tail, and a single hiccup says little about the next run.
+const SURPRISE: f64 = 2.0;
+/// The correction stays within these.
 const DRIFT: std::ops::RangeInclusive<f64> = 0.1..=20.0;
 /// Most batch sizes told apart; the powers of two up to 128 and room for odd ones.
 const MAX_POINTS: usize = 16;
@@ -83,7 +86,8 @@ impl Predictor {
         self.usual_execution = Nanos(usual as u64);
         if self.profiled {
             if let Some(base) = self.base(batch) {
-                let drift = self.drift + GAIN * (measured / base - self.drift);
+                let surprise = (measured / (base * self.drift)).clamp(1.0 / SURPRISE, SURPRISE);
+                let drift = self.drift * (1.0 + GAIN * (surprise - 1.0));
                 self.drift = drift.clamp(*DRIFT.start(), *DRIFT.end());
             }
             return;
@@ -171,6 +175,13 @@ mod tests {
         }
         assert!((p.drift() - 2.0).abs() < 0.02, "{}", p.drift());
         assert!(predict_us(&p, 1).abs_diff(200) < 3, "all sizes slow down together");
+    }
+
+    #[test]
+    fn one_hiccup_changes_little() {
+        let mut p = Predictor::new(&[(BatchSize(1), us(100))]);
+        p.observe(BatchSize(1), us(50_000), us(0));
+        assert!(p.drift() <= 1.2 + 1e-9, "{}", p.drift());
     }
 
     #[test]

@@ -108,6 +108,8 @@ pub struct ReactorPort {
     /// Has room for every request that can be outstanding: a push never fails.
     pub answers: HeapProd<ToIngress>,
     pub commands: mpsc::Receiver<CommandCall>,
+    /// To be told once a newer snapshot is stored.
+    pub refreshes: mpsc::Receiver<oneshot::Sender<()>>,
     /// Rung by the ingress and by commands; the reactor sleeps on it.
     pub reactor_bell: Arc<Doorbell>,
     /// To be notified after pushing answers.
@@ -122,6 +124,7 @@ pub struct ReactorPort {
 pub struct Gateway {
     state: Mutex<State>,
     commands: mpsc::Sender<CommandCall>,
+    refreshes: mpsc::Sender<oneshot::Sender<()>>,
     reactor_bell: Arc<Doorbell>,
     ingress_bell: Arc<Notify>,
     catalog: Arc<ArcSwap<Catalog>>,
@@ -163,6 +166,7 @@ pub fn pair(capacity: usize) -> io::Result<(Arc<Gateway>, ReactorPort)> {
     let (submit_in, submit_out) = HeapRb::new(3 * capacity).split();
     let (answer_in, answer_out) = HeapRb::new(capacity).split();
     let (command_in, command_out) = mpsc::channel();
+    let (refresh_in, refresh_out) = mpsc::channel();
     let reactor_bell = Arc::new(Doorbell::new()?);
     let ingress_bell = Arc::new(Notify::new());
     let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
@@ -178,6 +182,7 @@ pub fn pair(capacity: usize) -> io::Result<(Arc<Gateway>, ReactorPort)> {
             unflushed: false,
         }),
         commands: command_in,
+        refreshes: refresh_in,
         reactor_bell: reactor_bell.clone(),
         ingress_bell: ingress_bell.clone(),
         catalog: catalog.clone(),
@@ -189,6 +194,7 @@ pub fn pair(capacity: usize) -> io::Result<(Arc<Gateway>, ReactorPort)> {
         submissions: submit_out,
         answers: answer_in,
         commands: command_out,
+        refreshes: refresh_out,
         reactor_bell,
         ingress_bell,
         catalog,
@@ -213,6 +219,17 @@ impl Gateway {
     /// The latest snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// A snapshot made after this call, so that it counts every request answered before. The last
+    /// one there is when the appliance is shutting down.
+    pub async fn fresh_snapshot(&self) -> Arc<Snapshot> {
+        let (made, done) = oneshot::channel();
+        // When the reactor is gone, both the sending and the waiting fail at once.
+        let _ = self.refreshes.send(made);
+        self.reactor_bell.ring();
+        let _ = done.await;
+        self.snapshot()
     }
 
     /// Open connections, counted by the listener.
@@ -248,13 +265,13 @@ impl Gateway {
         let (reply, result) = oneshot::channel();
         // When the reactor is gone the call is dropped, and `result` says so.
         let _ = self.commands.send(CommandCall { command, reply });
-        self.reactor_bell.ring_always();
+        self.reactor_bell.ring();
         result
     }
 
     /// Makes the reactor look at its inputs.
     pub fn wake_reactor(&self) {
-        self.reactor_bell.ring_always();
+        self.reactor_bell.ring();
     }
 
     /// Runs on the ingress thread for the life of the server: wakes the reactor once for all

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tracing::level_filters::LevelFilter;
 
 /// After an error of `accept`, which is mostly "no file descriptors left".
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -25,7 +26,7 @@ pub struct Listener {
     socket: StdListener,
     file: SocketFile,
     config: SocketConfig,
-    on_log_level: Option<OnLevel>,
+    log: LogSettings,
 }
 
 impl Listener {
@@ -35,13 +36,13 @@ impl Listener {
     /// As [`socket_file::bind`].
     pub fn bind(config: SocketConfig) -> io::Result<Listener> {
         let (socket, file) = socket_file::bind(&config)?;
-        Ok(Listener { socket, file, config, on_log_level: None })
+        let log = LogSettings::new(LevelFilter::INFO, None);
+        Ok(Listener { socket, file, config, log })
     }
 
-    /// Lets clients change the log's level.
-    pub fn on_log_level(mut self, on_level: OnLevel) -> Listener {
-        self.on_log_level = Some(on_level);
-        self
+    /// Lets clients change the log's level, which is `level` now.
+    pub fn on_log_level(self, level: LevelFilter, on_level: OnLevel) -> Listener {
+        Listener { log: LogSettings::new(level, Some(on_level)), ..self }
     }
 
     /// Serves clients until `shutdown` is there; then takes no more, lets requests under way
@@ -55,14 +56,14 @@ impl Listener {
         gateway: Arc<Gateway>,
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
-        let Listener { socket, file, config, on_log_level } = self;
+        let Listener { socket, file, config, log } = self;
         let listener = UnixListener::from_std(socket)?;
         let drain_timeout = Duration::from_millis(config.drain_timeout_ms);
         let connections = config.max_connections.max(1);
         let server = Arc::new(Server {
             gateway,
             regions: Regions::new(config.max_shared_memory_bytes),
-            log: LogSettings::new(on_log_level),
+            log,
             rest: rest::router(),
             config,
         });
@@ -84,8 +85,8 @@ impl Listener {
             });
         }
         // New clients are refused from here on, at once and by the kernel.
-        drop(listener);
         drop(file);
+        drop(listener);
         let _ = draining.send(true);
         let finished =
             timeout(drain_timeout, async { while clients.join_next().await.is_some() {} });

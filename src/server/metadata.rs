@@ -7,7 +7,7 @@ use crate::server::proto::model_metadata_response::TensorMetadata;
 use crate::server::proto::repository_index_response::ModelIndex;
 use crate::server::status::Refusal;
 use crate::server::validate::{VERSION, find_model, ready_spec};
-use crate::telemetry::snapshot::{ApplianceState, Counters, ModelState, Snapshot};
+use crate::telemetry::snapshot::{ApplianceState, BatchTotal, ModelSnapshot, ModelState, Snapshot};
 
 /// The protocol's name for what is spoken here beyond its core.
 const EXTENSIONS: [&str; 7] = [
@@ -159,7 +159,7 @@ fn to_i32(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
-/// One model's counters, or every ready model's when `name` is empty.
+/// One model's counts and durations since the start, or every ready model's when `name` is empty.
 ///
 /// # Errors
 /// NOT_FOUND.
@@ -175,39 +175,53 @@ pub fn statistics(
     let wanted = |entry: &&CatalogEntry| {
         if name.is_empty() { entry.state == ModelState::Ready } else { entry.name == name }
     };
+    // A model that was not yet there when the snapshot was made.
+    let unknown = ModelSnapshot::default();
     let model_stats = catalog.models.iter().filter(wanted).map(|entry| {
         let model = snapshot.models.iter().find(|m| m.name == entry.name);
-        model_statistics(&entry.name, &model.map(|m| m.counters).unwrap_or_default())
+        model_statistics(&entry.name, model.unwrap_or(&unknown))
     });
     Ok(proto::ModelStatisticsResponse { model_stats: model_stats.collect() })
 }
 
-fn model_statistics(name: &str, counters: &Counters) -> proto::ModelStatistics {
-    let duration =
-        |count, us: u64| Some(proto::StatisticDuration { count, ns: us.saturating_mul(1_000) });
+fn model_statistics(name: &str, model: &ModelSnapshot) -> proto::ModelStatistics {
+    let counters = &model.counters;
     let queue_us = counters.queue_us_total;
     let compute_us = counters.compute_us_total;
     proto::ModelStatistics {
         name: name.to_owned(),
         version: VERSION.to_owned(),
-        last_inference: 0,
+        last_inference: model.last_inference_unix_ms,
         inference_count: counters.items,
         execution_count: counters.executions,
         inference_stats: Some(proto::InferStatistics {
-            success: duration(counters.ok, queue_us + compute_us),
-            fail: duration(
-                counters.rejected + counters.expired + counters.failed + counters.cancelled,
-                0,
-            ),
+            success: duration(counters.ok, queue_us.saturating_add(compute_us)),
+            fail: duration(counters.unserved(), counters.unserved_us_total),
             queue: duration(counters.ok, queue_us),
-            // Copying in and out is part of an execution here; it is not timed on its own.
-            compute_input: duration(counters.ok, 0),
+            compute_input: duration(counters.ok, COPY_US),
             compute_infer: duration(counters.ok, compute_us),
-            compute_output: duration(counters.ok, 0),
+            compute_output: duration(counters.ok, COPY_US),
             cache_hit: duration(0, 0),
             cache_miss: duration(0, 0),
         }),
+        batch_stats: model.batch_totals.iter().map(batch_statistics).collect(),
     }
+}
+
+fn batch_statistics(total: &BatchTotal) -> proto::InferBatchStatistics {
+    proto::InferBatchStatistics {
+        batch_size: total.items.into(),
+        compute_input: duration(total.executions, COPY_US),
+        compute_infer: duration(total.executions, total.compute_us),
+        compute_output: duration(total.executions, COPY_US),
+    }
+}
+
+/// Copying in and out is part of an execution here; it is not timed on its own.
+const COPY_US: u64 = 0;
+
+fn duration(count: u64, us: u64) -> Option<proto::StatisticDuration> {
+    Some(proto::StatisticDuration { count, ns: us.saturating_mul(1_000) })
 }
 
 /// The models in config.ron, all of them or only the ready ones.

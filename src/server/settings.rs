@@ -32,10 +32,10 @@ pub enum Setting {
 }
 
 impl LogSettings {
-    /// Without `on_level` the level is fixed, and asking for another one an error.
-    pub fn new(on_level: Option<OnLevel>) -> LogSettings {
-        let current = Current { error: true, warning: true, info: true, verbose_level: 0 };
-        LogSettings { current: Mutex::new(current), on_level }
+    /// `level` is the log's now. Without `on_level` it is fixed, and asking for another one an
+    /// error.
+    pub fn new(level: LevelFilter, on_level: Option<OnLevel>) -> LogSettings {
+        LogSettings { current: Mutex::new(Current::of(level)), on_level }
     }
 
     /// Changes the settings named; all of them as they are then.
@@ -63,6 +63,19 @@ impl LogSettings {
 }
 
 impl Current {
+    fn of(level: LevelFilter) -> Current {
+        Current {
+            error: level >= LevelFilter::ERROR,
+            warning: level >= LevelFilter::WARN,
+            info: level >= LevelFilter::INFO,
+            verbose_level: match level {
+                LevelFilter::TRACE => 2,
+                LevelFilter::DEBUG => 1,
+                _ => 0,
+            },
+        }
+    }
+
     fn set(&mut self, name: &str, value: &Setting) -> Result<(), Refusal> {
         match (name, value) {
             ("log_error", Setting::Bool(on)) => self.error = *on,
@@ -135,4 +148,23 @@ pub fn trace_unsupported() -> Refusal {
     Refusal::unsupported(
         "trace settings are not supported; every reply carries queue_us and compute_us",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_is_shown_as_the_settings_that_mean_it() {
+        for level in [
+            LevelFilter::OFF,
+            LevelFilter::ERROR,
+            LevelFilter::WARN,
+            LevelFilter::INFO,
+            LevelFilter::DEBUG,
+            LevelFilter::TRACE,
+        ] {
+            assert_eq!(Current::of(level).level(), level);
+        }
+    }
 }

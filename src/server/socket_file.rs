@@ -1,6 +1,6 @@
 //! The socket's file: who may open it, and whose it is.
 
-use crate::config::SocketConfig;
+use crate::config::{self, MAX_SOCKET_PATH_BYTES, SocketConfig};
 use rustix::fs::{FlockOperation, Mode, OFlags, Stat};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fs;
@@ -10,8 +10,6 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// `sun_path` without its final zero.
-const MAX_PATH_BYTES: usize = 107;
 /// Clients that have connected and wait to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -42,11 +40,11 @@ impl Drop for SocketFile {
 pub fn bind(config: &SocketConfig) -> io::Result<(UnixListener, SocketFile)> {
     let path = &config.path;
     let len = path.as_os_str().len();
-    if len > MAX_PATH_BYTES {
+    if len > MAX_SOCKET_PATH_BYTES {
         return Err(refuse(
             path,
             ErrorKind::InvalidInput,
-            &format!("the path has {len} bytes, a Unix socket's may have {MAX_PATH_BYTES}"),
+            &format!("the path has {len} bytes, a Unix socket's may have {MAX_SOCKET_PATH_BYTES}"),
         ));
     }
     let group = config.group.as_deref().map(|name| find_group(path, name)).transpose()?;
@@ -124,17 +122,8 @@ fn remove_if_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A group by its name in /etc/group, or by its number.
 fn find_group(path: &Path, name: &str) -> io::Result<u32> {
-    if let Ok(number) = name.parse() {
-        return Ok(number);
-    }
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    let number = groups.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
-    });
-    number.ok_or_else(|| {
+    config::group_id(name).ok_or_else(|| {
         let what =
             format!("there is no group '{name}' in /etc/group; create it or give its number");
         refuse(path, ErrorKind::InvalidInput, &what)

@@ -94,6 +94,9 @@ impl Refusal {
                 "the request's timeout passed while it was queued".to_owned(),
             ),
             Outcome::EngineFailed => (Code::Internal, "the engine failed".to_owned()),
+            Outcome::BadInput => {
+                (Code::InvalidArgument, "the engine can't compute with its input".to_owned())
+            }
             Outcome::InstanceLost => (
                 Code::Internal,
                 "the instance that ran the request was lost and is being replaced; try again"

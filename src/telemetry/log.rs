@@ -13,10 +13,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::field::{Field, Visit};
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::format::{FmtSpan, Format};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::layer::{Context, Layer, Layered, SubscriberExt};
 use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Says what is logged.
@@ -73,22 +74,26 @@ pub enum LogError {
     Twice,
 }
 
-/// Starts logging for the whole process.
+/// Starts logging for the whole process. What is logged can be changed later, with
+/// [`LogBuffer::set_level`].
 ///
 /// # Errors
 /// When `BCEDGE_LOG` or the file is not usable, or logging has been started before.
 pub fn init(target: &LogTarget, now_unix_ms: WallClock) -> Result<LogBuffer, LogError> {
     let text = std::env::var(FILTER_VARIABLE).unwrap_or_else(|_| "info".to_string());
     let filter = EnvFilter::try_new(&text)
-        .map_err(|error| LogError::Filter { filter: text, why: error.to_string() })?;
-    let buffer = LogBuffer::default();
+        .map_err(|error| LogError::Filter { filter: text.clone(), why: error.to_string() })?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let buffer =
+        LogBuffer { filter: Some(Arc::new(Filter::new(&text, handle))), ..LogBuffer::default() };
     let lines = Lines { buffer: buffer.clone(), now_unix_ms };
-    let subscriber = Registry::default().with(writer_layer(target)?).with(lines).with(filter);
+    let subscriber = Registry::default().with(filter).with(writer_layer(target)?).with(lines);
     subscriber.try_init().map_err(|_| LogError::Twice)?;
     Ok(buffer)
 }
 
-type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type BoxedLayer = Box<dyn Layer<Filtered> + Send + Sync>;
 
 fn writer_layer(target: &LogTarget) -> Result<BoxedLayer, LogError> {
     let layer = tracing_subscriber::fmt::layer().with_span_events(FmtSpan::NONE);
@@ -111,9 +116,45 @@ fn writer_layer(target: &LogTarget) -> Result<BoxedLayer, LogError> {
     })
 }
 
-/// The last lines of the log, shared with the layer that fills it.
+/// What is logged, and the way to change it.
+#[derive(Debug)]
+struct Filter {
+    /// The directives for single targets; they hold whatever the level is.
+    own: Vec<String>,
+    /// The level of everything else.
+    level: Mutex<LevelFilter>,
+    handle: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Filter {
+    /// `text` is a valid filter.
+    fn new(text: &str, handle: reload::Handle<EnvFilter, Registry>) -> Filter {
+        let (mut own, mut level) = (Vec::new(), LevelFilter::OFF);
+        for directive in text.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+            match directive.parse() {
+                Ok(parsed) => level = parsed,
+                Err(_) => own.push(directive.to_string()),
+            }
+        }
+        Filter { own, level: Mutex::new(level), handle }
+    }
+
+    fn level(&self) -> MutexGuard<'_, LevelFilter> {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn directives(&self, level: LevelFilter) -> String {
+        self.own.iter().cloned().chain([level.to_string()]).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// The running log: its last lines, shared with the layer that fills them, and its level.
 #[derive(Clone, Debug, Default)]
-pub struct LogBuffer(Arc<Mutex<Ring>>);
+pub struct LogBuffer {
+    ring: Arc<Mutex<Ring>>,
+    /// Absent when [`init`] did not make it.
+    filter: Option<Arc<Filter>>,
+}
 
 #[derive(Debug, Default)]
 struct Ring {
@@ -130,6 +171,24 @@ impl LogBuffer {
         ring.shown.get_or_insert_with(|| Arc::new(lines.iter().cloned().collect())).clone()
     }
 
+    /// What is logged where no directive for a target says otherwise; `None` where that can't be
+    /// told, nor changed.
+    pub fn level(&self) -> Option<LevelFilter> {
+        self.filter.as_ref().map(|filter| *filter.level())
+    }
+
+    /// Logs events of this level and above from now on. Directives for single targets in
+    /// `BCEDGE_LOG` stay in force.
+    pub fn set_level(&self, level: LevelFilter) {
+        let Some(filter) = &self.filter else { return };
+        let mut current = filter.level();
+        let directives = EnvFilter::new(filter.directives(level));
+        // Fails only when the log itself is gone.
+        if filter.handle.reload(directives).is_ok() {
+            *current = level;
+        }
+    }
+
     fn push(&self, event: Event) {
         let mut ring = self.lock();
         if ring.lines.len() == MAX_LOG_LINES {
@@ -141,7 +200,7 @@ impl LogBuffer {
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
         // A line is in the ring or not, whatever panicked: a poisoned ring is still whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -284,6 +343,15 @@ mod tests {
         assert_eq!(lines.len(), MAX_LOG_LINES);
         assert_eq!(lines[0].text, "11");
         assert_eq!(lines[MAX_LOG_LINES - 1].text.chars().count(), MAX_LINE_CHARS + 1);
+    }
+
+    #[test]
+    fn a_new_level_leaves_the_directives_for_targets_alone() {
+        let (_layer, handle) = reload::Layer::new(EnvFilter::new("info"));
+        let filter = Filter::new("h2=off, debug,bcedge::server=trace", handle);
+        assert_eq!(*filter.level(), LevelFilter::DEBUG);
+        assert_eq!(filter.directives(LevelFilter::WARN), "h2=off,bcedge::server=trace,warn");
+        assert!(EnvFilter::try_new(filter.directives(LevelFilter::OFF)).is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod device;
+pub mod format;
 pub mod log;
 pub mod prometheus;
 pub mod recorder;

@@ -3,7 +3,7 @@
 //! Belongs to the reactor thread; every method takes the time, none reads a clock.
 
 use super::WINDOW;
-use super::snapshot::{Counters, DecisionLine, ModelSnapshot, Percentiles};
+use super::snapshot::{BatchTotal, Counters, DecisionLine, ModelSnapshot, Percentiles};
 use crate::pipeline::{Completion, Outcome, Request};
 use crate::scheduler::Caps;
 use crate::scheduler::utility::Cohort;
@@ -29,6 +29,9 @@ const LONGEST_US: u64 = 600_000_000;
 #[derive(Debug)]
 pub struct Recorder {
     counters: Counters,
+    /// Indexed by items − 1.
+    batch_totals: Vec<BatchTotal>,
+    last_inference_unix_ms: u64,
     cohorts: Ring<ArrivalCohort, COHORTS>,
     slices: Ring<AnswerSlice, SLICES>,
     /// Scratch for merging the slices.
@@ -69,6 +72,8 @@ impl Default for Recorder {
     fn default() -> Recorder {
         Recorder {
             counters: Counters::default(),
+            batch_totals: Vec::new(),
+            last_inference_unix_ms: 0,
             cohorts: Ring::new(COHORT_WIDTH),
             slices: Ring::new(SLICE_WIDTH),
             merged: AnswerSlice::default(),
@@ -91,7 +96,11 @@ impl Recorder {
 
     /// Counts the one answer of a request.
     pub fn answered(&mut self, request: &Request, outcome: &Outcome, now: Nanos) {
+        let taken = now - request.arrival;
         let c = &mut self.counters;
+        if !matches!(outcome, Outcome::Completed(_)) {
+            c.unserved_us_total += taken.as_micros();
+        }
         match outcome {
             Outcome::Completed(done) => {
                 c.ok += 1;
@@ -106,7 +115,10 @@ impl Recorder {
             Outcome::Infeasible { .. } | Outcome::DeadlinePassed | Outcome::TimedOut => {
                 c.expired += 1;
             }
-            Outcome::EngineFailed | Outcome::InstanceLost | Outcome::PayloadLost => c.failed += 1,
+            Outcome::EngineFailed
+            | Outcome::BadInput
+            | Outcome::InstanceLost
+            | Outcome::PayloadLost => c.failed += 1,
             Outcome::Cancelled => {
                 c.cancelled += 1;
                 // The client lost interest: neither kept nor missed.
@@ -117,7 +129,6 @@ impl Recorder {
             }
         }
         let slo = request.deadline - request.arrival;
-        let taken = now - request.arrival;
         let met = matches!(outcome, Outcome::Completed(done) if done.slo_met);
         if let Some(cohort) = self.cohorts.at(request.arrival, reset_cohort) {
             if met {
@@ -136,10 +147,18 @@ impl Recorder {
         }
     }
 
-    /// Counts one batch that ended well.
-    pub fn executed(&mut self, items: BatchSize, now: Nanos) {
+    /// Counts one batch that ended well at `now`, which is `unix_ms` on the wall, after `compute`.
+    pub fn executed(&mut self, items: BatchSize, compute: Nanos, now: Nanos, unix_ms: u64) {
         self.counters.executions += 1;
         self.counters.items += u64::from(items.0);
+        self.last_inference_unix_ms = unix_ms;
+        for items in self.batch_totals.len() as u32 + 1..=items.0 {
+            self.batch_totals.push(BatchTotal { items, ..BatchTotal::default() });
+        }
+        if let Some(total) = self.batch_totals.get_mut(items.get().wrapping_sub(1)) {
+            total.executions += 1;
+            total.compute_us += compute.as_micros();
+        }
         if let Some(slice) = self.slices.at(now, AnswerSlice::reset) {
             if slice.batches.len() <= items.get() {
                 slice.batches.resize(items.get() + 1, 0);
@@ -202,6 +221,9 @@ impl Recorder {
         snapshot.slo_hit_rate = cohort.slo_hit_rate();
         snapshot.utility = cohort.utility(window);
         snapshot.counters = self.counters;
+        let ran = self.batch_totals.iter().filter(|total| total.executions > 0);
+        snapshot.batch_totals = ran.copied().collect();
+        snapshot.last_inference_unix_ms = self.last_inference_unix_ms;
         snapshot.decisions_total = self.decisions_total;
         snapshot.decisions = self.decisions.iter().cloned().collect();
 
@@ -211,7 +233,7 @@ impl Recorder {
         }
         let merged = &self.merged;
         let count = merged.latency_us.len();
-        snapshot.latency_us = percentiles(&merged.latency_us);
+        snapshot.latency_us = Percentiles::of(&merged.latency_us);
         snapshot.queue_us_mean = merged.queue_us as f64 / count.max(1) as f64;
         snapshot.compute_us_mean = merged.compute_us as f64 / count.max(1) as f64;
         snapshot.latency_histogram = coarse(&merged.latency_us);
@@ -256,20 +278,6 @@ fn whole_cohorts(now: Nanos) -> (Nanos, Nanos) {
 
 fn reset_cohort(cohort: &mut ArrivalCohort) {
     *cohort = ArrivalCohort::default();
-}
-
-fn percentiles(histogram: &Histogram<u32>) -> Percentiles {
-    if histogram.is_empty() {
-        return Percentiles::default();
-    }
-    Percentiles {
-        count: histogram.len(),
-        p50: histogram.value_at_quantile(0.5),
-        p90: histogram.value_at_quantile(0.9),
-        p99: histogram.value_at_quantile(0.99),
-        p999: histogram.value_at_quantile(0.999),
-        max: histogram.max(),
-    }
 }
 
 /// Buckets that grow by a quarter, from 100 µs, as (upper bound, requests), empty ends left out.
@@ -361,7 +369,7 @@ mod tests {
         for i in 0..200 {
             complete(&mut recorder, i * 100, if i % 10 == 9 { 150 } else { 50 });
         }
-        recorder.executed(BatchSize(4), ms(19_000));
+        recorder.executed(BatchSize(4), ms(3), ms(19_000), 77);
         let mut snapshot = ModelSnapshot::default();
         recorder.fill(&mut snapshot, ms(100), ms(20_000));
         assert!((snapshot.arrivals_per_s - 10.0).abs() < 0.5, "{}", snapshot.arrivals_per_s);
@@ -413,6 +421,34 @@ mod tests {
         assert_eq!(snapshot.latency_us.count, 0);
         assert_eq!(snapshot.slo_hit_rate, None);
         assert_eq!(snapshot.counters.ok, 1);
+    }
+
+    #[test]
+    fn totals_by_batch_size_outlive_the_window() {
+        let mut recorder = Recorder::default();
+        for (items, compute_ms, at_ms) in [(4, 10, 100), (1, 3, 200), (4, 12, 300)] {
+            recorder.executed(BatchSize(items), ms(compute_ms), ms(at_ms), 1_000 + at_ms);
+        }
+        let mut snapshot = ModelSnapshot::default();
+        recorder.fill(&mut snapshot, ms(100), ms(60_000));
+        let total = |items, executions, compute_us| BatchTotal { items, executions, compute_us };
+        assert_eq!(snapshot.batch_totals, [total(1, 1, 3_000), total(4, 2, 22_000)]);
+        assert_eq!(snapshot.last_inference_unix_ms, 1_300);
+        assert!(snapshot.batch_distribution.is_empty(), "the window is over");
+    }
+
+    #[test]
+    fn what_is_not_served_has_its_time_counted() {
+        let mut recorder = Recorder::default();
+        let outcomes =
+            [Outcome::Cancelled, Outcome::DeadlinePassed, Outcome::BadInput, Outcome::ShuttingDown];
+        for (outcome, took_ms) in outcomes.into_iter().zip([1, 20, 300, 4_000]) {
+            recorder.answered(&request(10), &outcome, ms(10 + took_ms));
+        }
+        complete(&mut recorder, 0, 50);
+        let counters = recorder.counters();
+        assert_eq!((counters.unserved(), counters.unserved_us_total), (4, 4_321_000));
+        assert_eq!((counters.failed, counters.rejected, counters.expired), (1, 1, 1));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The one picture of the appliance that everything outside the reactor sees: the terminal UI, the
 //! metrics page, `bcedge top` and the summary lines all render a [`Snapshot`].
 
+use hdrhistogram::{Counter, Histogram};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -58,13 +59,15 @@ pub struct Counters {
     pub rejected: u64,
     /// Answered without running, because the deadline could no longer be met or the timeout passed.
     pub expired: u64,
-    /// The engine failed.
+    /// The engine failed, or could not compute with what the request brought.
     pub failed: u64,
     /// Withdrawn by the client.
     pub cancelled: u64,
     /// Sums over `ok`, from arrival to the start of the batch and from there to its end.
     pub queue_us_total: u64,
     pub compute_us_total: u64,
+    /// Sum over `rejected`, `expired`, `failed` and `cancelled`, from arrival to answer.
+    pub unserved_us_total: u64,
     /// Batches run.
     pub executions: u64,
     /// Items in those batches.
@@ -74,6 +77,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Requests that were answered without outputs, for whatever reason.
+    pub fn unserved(&self) -> u64 {
+        self.rejected + self.expired + self.failed + self.cancelled
+    }
+
     /// Adds another model's counters.
     pub fn add(&mut self, other: &Counters) {
         self.received += other.received;
@@ -85,6 +93,7 @@ impl Counters {
         self.cancelled += other.cancelled;
         self.queue_us_total += other.queue_us_total;
         self.compute_us_total += other.compute_us_total;
+        self.unserved_us_total += other.unserved_us_total;
         self.executions += other.executions;
         self.items += other.items;
         self.replaced += other.replaced;
@@ -144,10 +153,23 @@ pub struct ModelSnapshot {
     /// Predicted execution time per batch size: (items, µs), ascending; empty while unknown.
     pub predicted_us: Vec<(u32, u64)>,
     pub counters: Counters,
+    /// Batches since the start by size, ascending.
+    pub batch_totals: Vec<BatchTotal>,
+    /// When the last batch ended, in milliseconds since 1970; 0: none has run.
+    pub last_inference_unix_ms: u64,
     /// Newest last.
     pub decisions: Vec<DecisionLine>,
     /// Since the start.
     pub decisions_total: u64,
+}
+
+/// All batches of one size since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchTotal {
+    pub items: u32,
+    pub executions: u64,
+    /// Sum of their execution times.
+    pub compute_us: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +181,23 @@ pub struct Percentiles {
     pub p99: u64,
     pub p999: u64,
     pub max: u64,
+}
+
+impl Percentiles {
+    /// Of a histogram in microseconds.
+    pub fn of<C: Counter>(histogram: &Histogram<C>) -> Percentiles {
+        if histogram.is_empty() {
+            return Percentiles::default();
+        }
+        Percentiles {
+            count: histogram.len(),
+            p50: histogram.value_at_quantile(0.5),
+            p90: histogram.value_at_quantile(0.9),
+            p99: histogram.value_at_quantile(0.99),
+            p999: histogram.value_at_quantile(0.999),
+            max: histogram.max(),
+        }
+    }
 }
 
 /// One change of a model's batch limit or instance count.

@@ -1,9 +1,9 @@
 //! Says in words what is wrong, worst first: what the person who is woken at three needs to read.
 
+use crate::telemetry::format::{age_us, bytes, count, duration_us, rate, share};
 use crate::telemetry::snapshot::{
     ApplianceState, DeviceSnapshot, Level, ModelSnapshot, ModelState, Snapshot,
 };
-use crate::tui::format::{age_us, bytes, count, duration_us, rate, share};
 use crate::tui::history::{History, ModelHistory, RecentRates};
 
 /// A hit rate below this is a violation (the design's goal: within 5 %) …

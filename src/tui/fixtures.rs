@@ -164,6 +164,7 @@ fn counters(arrivals: f64, uptime_us: u64) -> Counters {
         items: received,
         queue_us_total: received * 4_000,
         compute_us_total: received * 12_000,
+        unserved_us_total: 0,
         replaced: 0,
     }
 }

@@ -11,7 +11,6 @@ mod ascii;
 pub mod diagnose;
 #[cfg(test)]
 mod fixtures;
-pub mod format;
 pub mod history;
 pub mod keys;
 mod log_view;
@@ -76,7 +75,8 @@ pub fn run(
             guard.draw(|buf| render::frame(&app, buf, &mut hits))?;
         }
         changed = false;
-        if !event::poll(Duration::from_millis(TICK_MS))? {
+        guard.wait(Duration::from_millis(TICK_MS))?;
+        if !event::poll(Duration::ZERO)? {
             changed = app.tick();
             continue;
         }

@@ -9,10 +9,14 @@ use crossterm::terminal::{
 use crossterm::{Command, execute, queue};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Timespec;
+use rustix::io::Errno;
 use std::fmt;
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 /// A frame goes out in one write.
 const WRITE_BUFFER_BYTES: usize = 64 << 10;
@@ -49,6 +53,32 @@ impl Guard {
         self.terminal.draw(|frame| draw(frame.buffer_mut()))?;
         queue!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
         io::Write::flush(self.terminal.backend_mut())
+    }
+
+    /// Waits up to `timeout` for something to read from the terminal.
+    ///
+    /// # Errors
+    /// When the terminal is gone. crossterm must not be asked then: it would read the end of the
+    /// terminal for ever, and never return.
+    pub fn wait(&self, timeout: Duration) -> io::Result<()> {
+        let (input, output) = (io::stdin(), io::stdout());
+        // Without events asked for, only a hang-up is reported. A standard input that is no
+        // terminal is not where the keys come from, and a closed one is always ready.
+        let mut watched = vec![PollFd::new(&output, PollFlags::empty())];
+        if input.is_terminal() {
+            watched.push(PollFd::new(&input, PollFlags::IN));
+        }
+        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        match poll(&mut watched, Some(&timeout)) {
+            // A resize interrupts the wait; crossterm has noticed it.
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+        if watched.iter().any(|fd| fd.revents().intersects(gone)) {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the terminal is gone"));
+        }
+        Ok(())
     }
 
     /// Gives the terminal back, stops the process until it is continued, and takes it over again.

@@ -222,7 +222,7 @@ fn a_bad_index_is_an_error_and_the_context_lives_on() {
         for bad in [10i64, -11, i64::from(i32::MAX)] {
             let ids = [0, bad, 0, 0];
             let result = run(&mut *context, 2, &[bytes(&ids), bytes(&image)], 1);
-            assert!(matches!(result, Err(EngineError::Execute(_))), "{device:?} {bad}: {result:?}");
+            assert!(matches!(result, Err(EngineError::Input(_))), "{device:?} {bad}: {result:?}");
         }
         let good = run(&mut *context, 2, &[bytes(&[5i64; 4]), bytes(&image)], 1).unwrap();
         assert_eq!(floats(&good[0]), [5.0; 8]);

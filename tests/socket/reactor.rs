@@ -7,7 +7,9 @@ use bcedge::server::gateway::{
     Answer, AnswerOutput, Catalog, CatalogEntry, InputData, ReactorPort, Submission, ToIngress,
     ToReactor,
 };
-use bcedge::telemetry::snapshot::{ApplianceState, Counters, ModelSnapshot, ModelState, Snapshot};
+use bcedge::telemetry::snapshot::{
+    ApplianceState, BatchTotal, Counters, ModelSnapshot, ModelState, Snapshot,
+};
 use bcedge::telemetry::{Command, CommandError};
 use bcedge::units::{BatchSize, Nanos, RequestId};
 use ringbuf::traits::{Consumer, Producer};
@@ -67,9 +69,19 @@ pub fn snapshot() -> Snapshot {
         items: 6,
         queue_us_total: 40,
         compute_us_total: 50,
+        unserved_us_total: 60,
         ..Counters::default()
     };
-    let double = ModelSnapshot { name: "double".to_owned(), counters, ..ModelSnapshot::default() };
+    let double = ModelSnapshot {
+        name: "double".to_owned(),
+        counters,
+        batch_totals: vec![
+            BatchTotal { items: 1, executions: 2, compute_us: 30 },
+            BatchTotal { items: 4, executions: 1, compute_us: 20 },
+        ],
+        last_inference_unix_ms: 1_700_000_000_123,
+        ..ModelSnapshot::default()
+    };
     Snapshot { state: ApplianceState::Serving, models: vec![double], ..Snapshot::default() }
 }
 
@@ -92,6 +104,10 @@ impl Reactor {
     }
 
     fn turn(&mut self) {
+        while let Ok(made) = self.port.refreshes.try_recv() {
+            // Who has gone away doesn't need it.
+            let _ = made.send(());
+        }
         while let Ok(call) = self.port.commands.try_recv() {
             let result = match &call.command {
                 Command::Load { model } if model == "broken" => {

@@ -191,6 +191,7 @@ async fn every_outcome_has_its_code() {
         (Outcome::DeadlinePassed, 504),
         (Outcome::TimedOut, 504),
         (Outcome::EngineFailed, 500),
+        (Outcome::BadInput, 400),
         (Outcome::InstanceLost, 500),
         (Outcome::ModelNotReady, 503),
         (Outcome::ShuttingDown, 503),
@@ -243,6 +244,15 @@ async fn server_and_model_paths_answer() {
         one["model_stats"][0]["inference_stats"]["queue"],
         json!({ "count": 5, "ns": 40_000 })
     );
+    assert_eq!(one["model_stats"][0]["last_inference"], 1_700_000_000_123_u64);
+    let none = json!({ "count": 1, "ns": 0 });
+    let batches_of_four = json!({
+        "batch_size": 4,
+        "compute_input": none,
+        "compute_infer": { "count": 1, "ns": 20_000 },
+        "compute_output": none,
+    });
+    assert_eq!(one["model_stats"][0]["batch_stats"][1], batches_of_four);
     let (_, all) = get("/v2/models/stats").await;
     assert_eq!(all["model_stats"].as_array().unwrap().len(), 3);
     assert_eq!(get("/v2/models/nope/stats").await.0, 404);

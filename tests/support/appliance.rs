@@ -30,9 +30,17 @@ impl Appliance {
     /// # Panics
     /// When it is not ready in time; with what it said.
     pub fn start(models: &str) -> Appliance {
+        Appliance::start_with("", &format!("models: {models}"))
+    }
+
+    /// As [`Appliance::start`], with more fields of config.ron's `socket` and, beside it, `fields`.
+    ///
+    /// # Panics
+    /// As [`Appliance::start`].
+    pub fn start_with(socket: &str, fields: &str) -> Appliance {
         // A socket's path has 108 bytes; the folder for temporary files may have used many.
         let folder = tempfile::Builder::new().prefix("bce").tempdir_in("/tmp").expect("/tmp");
-        let config = format!("(socket: (path: \"{SOCKET_NAME}\"), models: {models})");
+        let config = format!("(socket: (path: \"{SOCKET_NAME}\", {socket}), {fields})");
         fs::write(folder.path().join("config.ron"), config).expect("the folder takes a file");
         let log = File::create(folder.path().join(LOG_NAME)).expect("the folder takes a file");
         let child = Command::new(env!("CARGO_BIN_EXE_bcedge"))
@@ -66,6 +74,14 @@ impl Appliance {
     /// What it has written so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join(LOG_NAME)).unwrap_or_default()
+    }
+
+    /// Sends SIGTERM, once, and does not wait.
+    ///
+    /// # Panics
+    /// When it has ended before.
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
     }
 
     /// Sends SIGTERM and waits for the end.

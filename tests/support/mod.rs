@@ -2,9 +2,11 @@
 #![allow(dead_code, unused_imports)]
 
 mod appliance;
+mod caller;
 mod perf_analyzer;
 mod python;
 
 pub use appliance::Appliance;
+pub use caller::{Called, Caller, ELEMENTS, Reply, output_at, request, row};
 pub use perf_analyzer::{PerfReport, perf_analyzer};
 pub use python::{build_once, onnxruntime_folder, python_env, python_script, run_with_deadline};

@@ -2,6 +2,7 @@
 
 use super::Lines;
 use crate::load::{self, Figures, LoadPlan, LoadReport};
+use crate::telemetry::format::duration_us;
 use crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
@@ -182,7 +183,7 @@ fn render_latency(frame: &mut Frame, total: &Figures, area: Rect) {
         .iter()
         .map(|&(name, us)| {
             let bar = "█".repeat((us as f64 / longest * room).round() as usize);
-            Line::raw(format!("{name:>5} {:>7} {bar}", load::duration_text(us)))
+            Line::raw(format!("{name:>5} {:>7} {bar}", duration_us(us)))
         })
         .collect();
     let block = Block::bordered().title(" latency from intended start ");

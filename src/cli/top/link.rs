@@ -1,20 +1,15 @@
 //! The connection of `bcedge top` to the appliance: polls snapshots and carries commands on a
 //! thread of its own, so that a slow answer never holds up the screen.
 
+use crate::client::{Client, ClientError};
 use crate::telemetry::{Command, CommandError, Snapshot};
 use crate::tui::Reply;
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -25,8 +20,6 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Loading a model takes a while.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
-/// A snapshot is some hundred kilobytes at most.
-const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 type Newest = Result<Arc<Snapshot>, String>;
 type Call = (Command, oneshot::Sender<Result<(), CommandError>>);
@@ -50,8 +43,8 @@ impl Link {
             .build()
             .map_err(|e| format!("no runtime for the connection: {e}"))?;
         let first = runtime.block_on(async {
-            let mut connection = None;
-            poll(&mut connection, socket).await
+            let mut client = None;
+            poll(&mut client, socket).await
         });
         let first = first.map_err(|problem| {
             format!("{problem}. Start an appliance with 'bcedge serve', or name its --socket")
@@ -122,17 +115,17 @@ impl Worker {
     }
 
     async fn poll_forever(&self) {
-        let mut connection = None;
+        let mut client = None;
         let mut ticks = interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let newest = poll(&mut connection, &self.socket).await;
+            let newest = poll(&mut client, &self.socket).await;
             let failed = newest.is_err();
             let newest = newest.map_err(|problem| format!("{problem}; trying again"));
             self.newest.store(Some(Arc::new(newest)));
             if failed {
-                connection = None;
+                client = None;
                 sleep(RETRY_INTERVAL).await;
             }
         }
@@ -155,30 +148,29 @@ impl Worker {
     }
 }
 
-async fn poll(
-    connection: &mut Option<SendRequest<Full<Bytes>>>,
-    socket: &Path,
-) -> Result<Arc<Snapshot>, String> {
+async fn poll(client: &mut Option<Client>, socket: &Path) -> Newest {
     let at = socket.display();
-    let request = Request::get("/v2/bcedge/snapshot").header("host", "localhost");
-    let request = request.body(Full::default()).map_err(|e| e.to_string())?;
     let answer = timeout(ANSWER_TIMEOUT, async {
-        let sender = match connection {
-            Some(sender) if !sender.is_closed() => sender,
-            _ => connection.insert(connect(socket).await?),
+        let client = match client {
+            Some(client) => client,
+            None => client.insert(Client::connect(socket).await?),
         };
-        exchange(sender, request).await
+        client.snapshot().await
     });
-    let (status, body) = match answer.await {
-        Ok(answer) => answer.map_err(|problem| format!("no appliance at {at}: {problem}"))?,
-        Err(_) => return Err(format!("{at} does not answer within {ANSWER_TIMEOUT:?}")),
-    };
-    if status != StatusCode::OK {
-        return Err(format!("{at} is not a bcedge appliance: it answers {status}"));
+    match answer.await {
+        Ok(Ok(snapshot)) => Ok(Arc::new(snapshot)),
+        Ok(Err(ClientError::Http { status, .. })) => {
+            Err(format!("{at} is not a bcedge appliance: it answers {status}"))
+        }
+        Ok(Err(ClientError::Protocol(text))) => {
+            Err(format!("{at} is another version of bcedge: {text}"))
+        }
+        Ok(Err(ClientError::Connect { source, .. })) => {
+            Err(format!("no appliance at {at}: {source}"))
+        }
+        Ok(Err(error)) => Err(format!("no appliance at {at}: {error}")),
+        Err(_) => Err(format!("{at} does not answer within {ANSWER_TIMEOUT:?}")),
     }
-    let snapshot: Snapshot = serde_json::from_slice(&body)
-        .map_err(|e| format!("{at} is another version of bcedge: {e}"))?;
-    Ok(Arc::new(snapshot))
 }
 
 async fn carry_out(
@@ -186,51 +178,15 @@ async fn carry_out(
     command: Command,
     done: oneshot::Sender<Result<(), CommandError>>,
 ) {
-    let result = match timeout(COMMAND_TIMEOUT, post(&socket, &command)).await {
-        Ok(result) => result,
+    // On a connection of its own: the one for snapshots is given up when an answer is late.
+    let call = async { Client::connect(&socket).await?.command(&command).await };
+    let result = match timeout(COMMAND_TIMEOUT, call).await {
+        Ok(result) => result.map_err(|error| match error {
+            ClientError::Http { message, .. } => message,
+            error => error.to_string(),
+        }),
         Err(_) => Err(format!("no answer within {COMMAND_TIMEOUT:?}")),
     };
     // The UI may have gone meanwhile.
     let _ = done.send(result.map_err(CommandError::Failed));
-}
-
-async fn post(socket: &Path, command: &Command) -> Result<(), String> {
-    let body = serde_json::to_vec(command).map_err(|e| e.to_string())?;
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri("/v2/bcedge/command")
-        .header("host", "localhost")
-        .header("content-type", "application/json")
-        .body(Full::from(body))
-        .map_err(|e| e.to_string())?;
-    let mut sender = connect(socket).await?;
-    let (status, body) = exchange(&mut sender, request).await?;
-    if status.is_success() {
-        return Ok(());
-    }
-    let document: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-    Err(match document.as_ref().and_then(|d| d.get("error")?.as_str()) {
-        Some(text) => text.into(),
-        None => format!("the appliance answers {status}"),
-    })
-}
-
-async fn connect(socket: &Path) -> Result<SendRequest<Full<Bytes>>, String> {
-    let stream = UnixStream::connect(socket).await.map_err(|e| e.to_string())?;
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    // It ends with the sender, or with the server; then the next request fails and says why.
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-async fn exchange(
-    sender: &mut SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, Bytes), String> {
-    sender.ready().await.map_err(|e| e.to_string())?;
-    let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
-    let (head, body) = response.into_parts();
-    let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|e| e.to_string())?;
-    Ok((head.status, body.to_bytes()))
 }

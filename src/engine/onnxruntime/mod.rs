@@ -15,6 +15,7 @@ use super::{
 use crate::units::BatchSize;
 use bytes::Bytes;
 use half::f16;
+use ort::ErrorCode;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -191,10 +192,7 @@ impl ExecutionContext for OnnxRuntimeContext {
             })?;
             views.push((&tensor.name, view));
         }
-        let mut outputs = self
-            .session
-            .run(views)
-            .map_err(|error| EngineError::Execute(format!("ONNX Runtime: {error}")))?;
+        let mut outputs = self.session.run(views).map_err(|error| run_error(&error, &self.spec))?;
         for tensor in &self.spec.outputs {
             let value = outputs.remove(&tensor.name).ok_or_else(|| {
                 EngineError::Execute(format!("ONNX Runtime gave no output '{}'", tensor.name))
@@ -212,6 +210,17 @@ impl ExecutionContext for OnnxRuntimeContext {
 
     fn enter(&mut self, body: InstanceLoop<'_>) {
         body(self);
+    }
+}
+
+/// Shapes and types are as the model declares them, so an argument that an operator refuses came
+/// in with the batch, where it can have: an index outside its table.
+fn run_error(error: &ort::Error, spec: &ModelSpec) -> EngineError {
+    let text = format!("ONNX Runtime: {error}");
+    if spec.takes_indices() && error.code() == ErrorCode::InvalidArgument {
+        EngineError::Input(text)
+    } else {
+        EngineError::Execute(text)
     }
 }
 

@@ -50,10 +50,9 @@ impl GrpcInferenceService for Calls {
     async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answer<ModelReadyResponse> {
         let ModelReadyRequest { name, version } = request.into_inner();
         let catalog = self.connection.server.gateway.catalog();
-        answer(
-            metadata::model_ready(&catalog, &name, &version)
-                .map(|ready| ModelReadyResponse { ready }),
-        )
+        // What isn't there isn't ready; as with Triton, asking for it is no error here.
+        let ready = metadata::model_ready(&catalog, &name, &version).unwrap_or(false);
+        answer(Ok(ModelReadyResponse { ready }))
     }
 
     async fn server_metadata(
@@ -105,7 +104,8 @@ impl GrpcInferenceService for Calls {
     ) -> Answer<ModelStatisticsResponse> {
         let ModelStatisticsRequest { name, version } = request.into_inner();
         let gateway = &self.connection.server.gateway;
-        answer(metadata::statistics(&gateway.catalog(), &gateway.snapshot(), &name, &version))
+        let snapshot = gateway.fresh_snapshot().await;
+        answer(metadata::statistics(&gateway.catalog(), &snapshot, &name, &version))
     }
 
     async fn repository_index(

@@ -52,7 +52,8 @@ pub async fn model_config(Extension(client): Client, path: ModelPath) -> Answer 
 /// Of one model, or of all where the path names none.
 pub async fn statistics(Extension(client): Client, path: ModelPath) -> Answer {
     let gateway = &client.server.gateway;
-    let (catalog, snapshot) = (gateway.catalog(), gateway.snapshot());
+    let snapshot = gateway.fresh_snapshot().await;
+    let catalog = gateway.catalog();
     let found = metadata::statistics(&catalog, &snapshot, &path.model, &path.version)?;
     Ok(Json(found).into_response())
 }
@@ -102,8 +103,8 @@ pub async fn snapshot(Extension(client): Client) -> Answer {
 }
 
 pub async fn metrics(Extension(client): Client) -> Answer {
-    let text = prometheus::render(&client.server.gateway.snapshot());
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    let text = prometheus::render(&*client.server.gateway.fresh_snapshot().await);
+    Ok(([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response())
 }
 
 /// GET shows the settings, POST changes them and shows them.

@@ -107,6 +107,7 @@ fn model(name: &str) -> ModelSnapshot {
             replaced: 6,
             queue_us_total: 1_000,
             compute_us_total: 2_000,
+            unserved_us_total: 3_000,
         },
         decisions_total: 7,
         ..ModelSnapshot::default()

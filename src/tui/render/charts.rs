@@ -1,7 +1,7 @@
 //! Curves over time: of the appliance and of one model.
 
+use crate::telemetry::format::{NONE, duration_us, rate, share, span_us, utility};
 use crate::tui::app::App;
-use crate::tui::format::{NONE, duration_us, rate, share, span_us, utility};
 use crate::tui::history::{Fold, Series, resample};
 use crate::tui::render::graph::{CurveStyle, area_curve};
 use crate::tui::render::pen::Pen;

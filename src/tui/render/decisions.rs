@@ -1,8 +1,8 @@
 //! A model's last decisions with their reasons, newest first.
 
+use crate::telemetry::format::age_us;
 use crate::telemetry::snapshot::ModelSnapshot;
 use crate::tui::app::App;
-use crate::tui::format::age_us;
 use crate::tui::render::pen::Pen;
 use crate::tui::render::{panel, row};
 use ratatui::buffer::Buffer;

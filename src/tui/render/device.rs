@@ -1,8 +1,8 @@
 //! The machine: what it has, how busy and how hot it is. Nothing is shown that is not measured.
 
+use crate::telemetry::format::{bytes, percent, span_us};
 use crate::telemetry::snapshot::{DeviceSnapshot, GpuSnapshot};
 use crate::tui::app::App;
-use crate::tui::format::{bytes, percent, span_us};
 use crate::tui::history::{Fold, resample};
 use crate::tui::render::graph::{CurveStyle, area_curve, gauge};
 use crate::tui::render::pen::Pen;

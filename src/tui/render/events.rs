@@ -1,8 +1,8 @@
 //! The newest events, and how one line of log looks.
 
+use crate::telemetry::format::time_of_day;
 use crate::telemetry::snapshot::Event;
 use crate::tui::app::App;
-use crate::tui::format::time_of_day;
 use crate::tui::render::pen::Pen;
 use crate::tui::render::{panel, row};
 use crate::tui::theme::{Theme, level_name};

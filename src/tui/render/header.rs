@@ -1,8 +1,8 @@
 //! The first line: what this is, how it is, and the pages.
 
+use crate::telemetry::format::{count, duration_us};
 use crate::telemetry::snapshot::ApplianceState;
 use crate::tui::app::{App, Hits, Page, Target};
-use crate::tui::format::{count, duration_us};
 use crate::tui::render::pen::Pen;
 use crate::tui::theme::Tone;
 use ratatui::buffer::Buffer;

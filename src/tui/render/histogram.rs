@@ -1,9 +1,9 @@
 //! The latency histogram: requests over latency (logarithmic), with the SLO and the percentiles
 //! marked.
 
+use crate::telemetry::format::{count, duration_us};
 use crate::telemetry::snapshot::ModelSnapshot;
 use crate::tui::app::App;
-use crate::tui::format::{count, duration_us};
 use crate::tui::render::graph::column;
 use crate::tui::render::pen::Pen;
 use crate::tui::render::{panel, row, take_bottom, take_top};

@@ -1,8 +1,8 @@
 //! The page of one model.
 
+use crate::telemetry::format::{self, count, duration_us, rate, share, utility};
 use crate::telemetry::snapshot::{ModelSnapshot, ModelState};
 use crate::tui::app::App;
-use crate::tui::format::{self, count, duration_us, rate, share, utility};
 use crate::tui::render::pen::{Pen, wrap};
 use crate::tui::render::{
     charts, decisions, histogram, panel, row, shares, state_sign, take_bottom, take_right, take_top,

@@ -1,9 +1,9 @@
 //! The overview's table: a row per model and one for all.
 
 use crate::telemetry::WINDOW;
+use crate::telemetry::format::{self, duration_us, rate, short_count};
 use crate::telemetry::snapshot::{ModelSnapshot, ModelState, Totals};
 use crate::tui::app::{App, Hits, Target};
-use crate::tui::format::{self, duration_us, rate, short_count};
 use crate::tui::history::{Fold, ModelHistory, resample};
 use crate::tui::render::graph::{gauge, sparkline};
 use crate::tui::render::pen::{self, Pen};

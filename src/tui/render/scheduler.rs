@@ -1,8 +1,8 @@
 //! The scheduler page: per model the policy, its present choice and why.
 
+use crate::telemetry::format::{self, age_us, duration_us};
 use crate::telemetry::snapshot::{ModelSnapshot, ModelState};
 use crate::tui::app::{App, Hits, Target};
-use crate::tui::format::{self, age_us, duration_us};
 use crate::tui::render::decisions;
 use crate::tui::render::pen::{self, Pen};
 use crate::tui::render::{mark_selected, panel, row, state_sign, take_top, window};

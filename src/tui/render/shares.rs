@@ -1,8 +1,8 @@
 //! Horizontal bars: how large the batches were, and how long each batch size is predicted to take.
 
+use crate::telemetry::format::{count, duration_us, share};
 use crate::telemetry::snapshot::ModelSnapshot;
 use crate::tui::app::App;
-use crate::tui::format::{count, duration_us, share};
 use crate::tui::render::graph::bar;
 use crate::tui::render::pen::Pen;
 use crate::tui::render::{panel, row};

@@ -116,6 +116,7 @@ impl Random {
             items: self.number(),
             queue_us_total: self.number(),
             compute_us_total: self.number(),
+            unserved_us_total: self.number(),
             replaced: self.number(),
         }
     }
@@ -164,6 +165,8 @@ impl Random {
             batch_distribution: (0..few).map(|_| (self.small(), self.number())).collect(),
             predicted_us: (0..few).map(|_| (self.small(), self.number())).collect(),
             counters: self.counters(),
+            batch_totals: Vec::new(),
+            last_inference_unix_ms: self.number(),
             decisions: (0..few)
                 .map(|_| DecisionLine {
                     uptime_us: self.number(),
