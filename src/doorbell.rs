@@ -30,7 +30,8 @@ impl Doorbell {
 
     /// Tells the consumer that something was pushed.
     pub fn ring(&self) {
-        self.rung.store(true, Ordering::Release);
+        // Not a store: the consumer, which reads the last ring, is to see what came before all.
+        self.rung.swap(true, Ordering::Release);
         // Pairs with the fence in `announce_sleep`: either the consumer's last look sees what was
         // pushed, or this load sees that it sleeps.
         fence(Ordering::SeqCst);
