@@ -222,6 +222,14 @@ impl Reactor {
         }
     }
 
+    /// A model that is loaded now gets no instances any more, so nobody would hear of its end.
+    pub(super) fn refuse_load_waiters(&mut self) {
+        for (_, waiter) in self.load_waiters.drain(..) {
+            // A caller that has gone away doesn't need the result.
+            let _ = waiter.send(Err(CommandError::ShuttingDown));
+        }
+    }
+
     /// Puts a loaded engine in place. Clients hear of it when its first instance is up.
     fn install(&mut self, model: ModelId, loaded: Loaded) {
         let settings = &self.config.models[model.index()];

@@ -369,6 +369,7 @@ impl Reactor {
             Lifecycle::Drain => {
                 self.draining = true;
                 self.status.draining();
+                self.refuse_load_waiters();
                 self.show_now();
                 self.step(Event::Drain);
             }
