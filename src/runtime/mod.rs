@@ -28,6 +28,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Requests that may be in the appliance at once, over all connections and models.
 const MAX_OUTSTANDING: usize = 8192;
@@ -84,6 +86,10 @@ impl Appliance {
         let os = |e: std::io::Error| format!("cannot start: {e}");
         let (gateway, port) = server::gateway::pair(MAX_OUTSTANDING).map_err(os)?;
         let stop = Arc::new(Stop::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(os)?;
+        // Caught before there is a file that a signal could leave behind.
+        let signals = catch_signals(&runtime);
         // Bound before anything is loaded; served last, since on an early return only a listener
         // that is still here takes its file with it.
         let listener = server::Listener::bind(config.socket.clone()).map_err(|e| e.to_string())?;
@@ -110,7 +116,8 @@ impl Appliance {
             .spawn(move || reactor.run())
             .map_err(os)?;
         spawn_monitor(device, stop.clone()).map_err(os)?;
-        let ingress = spawn_ingress(listener, &gateway, &stop, &log).map_err(os)?;
+        let stopped = wait_for_stop(signals, stop.clone());
+        let ingress = spawn_ingress(runtime, listener, &gateway, stopped, &log).map_err(os)?;
         let drain_timeout = Duration::from_millis(config.socket.drain_timeout_ms);
         Ok(Appliance { gateway, lifecycle, ingress, reactor, stop, drain_timeout })
     }
@@ -192,9 +199,10 @@ fn pipeline(config: &Config) -> Pipeline {
 
 /// The thread that owns all sockets, and the signals.
 fn spawn_ingress(
+    runtime: Runtime,
     listener: server::Listener,
     gateway: &Arc<Gateway>,
-    stop: &Arc<Stop>,
+    stopped: impl Future<Output = ()> + Send + 'static,
     log: &LogBuffer,
 ) -> std::io::Result<JoinHandle<Result<(), String>>> {
     let mut listener = listener;
@@ -202,15 +210,11 @@ fn spawn_ingress(
         let log = log.clone();
         listener = listener.on_log_level(level, Box::new(move |level| log.set_level(level)));
     }
-    let (gateway, stop) = (gateway.clone(), stop.clone());
+    let gateway = gateway.clone();
     let serve = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| format!("cannot start the ingress: {e}"))?;
         runtime.block_on(async move {
             let delivery = tokio::spawn(gateway.clone().run());
-            let shutdown = wait_for_stop(stop.clone());
-            let served = listener.serve(gateway, shutdown).await;
-            stop.request();
+            let served = listener.serve(gateway, stopped).await;
             delivery.abort();
             served.map_err(|e| e.to_string())
         })
@@ -218,13 +222,20 @@ fn spawn_ingress(
     thread::Builder::new().name("ingress".into()).spawn(serve)
 }
 
-/// SIGTERM, SIGINT, SIGHUP (the terminal is gone), or a request from inside the process.
-async fn wait_for_stop(stop: Arc<Stop>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let caught =
-        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)] = caught else {
+/// SIGTERM, SIGINT and SIGHUP (the terminal is gone); `None` when they can't be caught.
+fn catch_signals(runtime: &Runtime) -> Option<[Signal; 3]> {
+    let _inside = runtime.enter();
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let [Ok(terminate), Ok(interrupt), Ok(hang_up)] = kinds.map(signal) else {
         tracing::warn!("signals can't be caught: SIGTERM will end the process without draining");
+        return None;
+    };
+    Some([terminate, interrupt, hang_up])
+}
+
+/// One of those signals, or a request from inside the process.
+async fn wait_for_stop(signals: Option<[Signal; 3]>, stop: Arc<Stop>) {
+    let Some([mut terminate, mut interrupt, mut hang_up]) = signals else {
         return stop.notify.notified().await;
     };
     tokio::select! {
