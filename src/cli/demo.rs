@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// Share of the device that the default rates keep busy, if every request ran alone: busy enough to
 /// batch now and then, and the SLOs hold.
-const UTILISATION: f64 = 0.6;
+const UTILISATION: f64 = 0.45;
 
 /// Time for the short profile of one model.
 const PROFILE_BUDGET: Duration = Duration::from_millis(1_000);

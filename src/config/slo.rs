@@ -7,7 +7,7 @@ const LONGEST_US: u64 = 600_000_000;
 /// A batch size is useful when it reaches this share of the best throughput in the profile.
 const USEFUL_THROUGHPUT: f64 = 0.8;
 /// Share of the time that each other model is taken to be running beside this one.
-const NEIGHBOUR_SHARE: f64 = 0.25;
+const NEIGHBOUR_SHARE: f64 = 0.5;
 
 /// The SLO of a model with `slo: Auto`, in µs, from its profile on this device: execution time by
 /// batch size, `(items, µs)`, with nothing else running. `models` is how many share the device.
@@ -18,7 +18,7 @@ const NEIGHBOUR_SHARE: f64 = 0.25;
 /// the neighbours take their share of the device:
 ///
 /// ```text
-/// slo = 2 × t(b*) × (1 + (models − 1) / 4)      b* = least b with b / t(b) ≥ 0.8 × the best
+/// slo = 2 × t(b*) × (1 + (models − 1) / 2)      b* = least b with b / t(b) ≥ 0.8 × the best
 /// ```
 ///
 /// rounded up to two digits and kept between 10 ms and 10 minutes. It follows from the profile
@@ -46,7 +46,7 @@ mod tests {
     fn an_automatic_slo_leaves_room_for_two_useful_batches_and_the_neighbours() {
         // Batching wins nothing here: a batch of one is useful.
         assert_eq!(auto_slo_us(&[(1, 53_000), (2, 106_000)], 1), Some(110_000));
-        assert_eq!(auto_slo_us(&[(1, 53_000), (2, 106_000)], 6), Some(240_000));
+        assert_eq!(auto_slo_us(&[(1, 53_000), (2, 106_000)], 6), Some(380_000));
         // Here four items cost little more than one, and eight twice as much as four.
         assert_eq!(auto_slo_us(&[(1, 20_000), (4, 25_000), (8, 50_000)], 1), Some(50_000));
         assert_eq!(auto_slo_us(&[(1, 0)], 1), Some(10_000));

@@ -9,6 +9,9 @@ use crate::units::{BatchSize, Nanos};
 /// request itself takes has no margin, so an idle model turns nothing away.
 const WAIT_MARGIN: f64 = 1.25;
 
+/// How many times too high a prediction may well be.
+const DOUBT: f64 = 2.0;
+
 /// How a request is turned away that the model can't hold; `None` when it can.
 pub(super) fn refuse(model: &Model) -> Option<Outcome> {
     if !model.ready {
@@ -17,8 +20,9 @@ pub(super) fn refuse(model: &Model) -> Option<Outcome> {
     model.queue.is_full().then_some(Outcome::QueueFull { bound: model.queue.bound() })
 }
 
-/// As [`refuse`], and also what can't be in time. A device `at_leisure` may as well try: nobody
-/// else wants the time, and a prediction that has become too high is put right.
+/// As [`refuse`], and also what can't be in time. A device `at_leisure` tries what is predicted to
+/// be [a little](DOUBT) late: nobody else wants the time, and a prediction that has become too high
+/// is put right.
 pub(super) fn refuse_infeasible(
     model: &Model,
     request: &Request,
@@ -31,12 +35,10 @@ pub(super) fn refuse_infeasible(
     if request.deadline <= now {
         return Some(Outcome::DeadlinePassed);
     }
-    if at_leisure {
-        return None;
-    }
     let left = request.deadline - now;
     let needed = time_to_answer(model, request, now)?;
-    (needed > left).then_some(Outcome::Infeasible { needed, left })
+    let bound = if at_leisure { left.scale(DOUBT) } else { left };
+    (needed > bound).then_some(Outcome::Infeasible { needed, left })
 }
 
 /// Predicted time from now to this request's answer: until the instance that will run it is free,

@@ -56,7 +56,7 @@ impl Pipeline {
             oldest_arrival: &|| queue.oldest_arrival().unwrap_or(now),
             in_time: &|items, end| queue.in_time(items, end),
             caps: m.caps,
-            device_free: self.running < self.settings.lanes,
+            crowding: f64::from(self.running + 1) / f64::from(self.settings.lanes.max(1)),
             predictor: &m.predictor,
         };
         match self.policies[model.index()].dispatch(&view) {

@@ -10,8 +10,9 @@ pub(super) const NAME: &str = "deadline";
 /// to end and then runs itself, so two executions have to fit.
 const EXECUTION_SHARE: f64 = 0.5;
 
-/// A wait ends this much of the predicted execution early, since a prediction is a mean.
-const SAFETY: f64 = 1.25;
+/// A wait ends so many predicted executions before the deadline: a prediction is a mean, and
+/// whoever else runs out of slack meanwhile starts too.
+const SAFETY: f64 = 2.0;
 
 #[derive(Debug)]
 pub(super) struct Deadline;
@@ -39,8 +40,10 @@ impl Policy for Deadline {
         let Some(execution) = queue.predictor.predict(ready) else {
             return Dispatch::Take(limit);
         };
-        let latest_start = queue.head_deadline - execution.scale(SAFETY);
-        if full || queue.device_free || queue.now >= latest_start {
+        let device_is_free = queue.crowding <= 1.0;
+        let crowded = execution.scale(queue.crowding.max(1.0));
+        let latest_start = queue.head_deadline - crowded.scale(SAFETY);
+        if full || device_is_free || queue.now >= latest_start {
             return Dispatch::Take(best_batch(queue, ready));
         }
         Dispatch::WaitUntil(latest_start)
@@ -129,7 +132,7 @@ mod tests {
                 instances: InstanceCount(1),
                 reason: Reason::SloAllows,
             },
-            device_free,
+            crowding: if device_free { 0.5 } else { 1.5 },
             predictor: &predictor(),
         })
     }
@@ -155,8 +158,8 @@ mod tests {
 
     #[test]
     fn beside_other_work_it_waits_until_the_slack_is_gone() {
-        // 12 ms × 1.25 before the deadline at 100 ms.
-        assert_eq!(ask(1, ms(0), false), Dispatch::WaitUntil(ms(85)));
+        // 12 ms × 1.5 beside the others × 2 before the deadline at 100 ms.
+        assert_eq!(ask(1, ms(0), false), Dispatch::WaitUntil(ms(64)));
         // By now only one item fits before the deadline.
         assert_eq!(ask(1, ms(87), false), Dispatch::Take(BatchSize(1)));
         assert_eq!(ask(8, ms(0), false), Dispatch::Take(BatchSize(8)), "full");
@@ -175,7 +178,7 @@ mod tests {
             oldest_arrival: &|| Nanos::ZERO,
             in_time: &in_time,
             caps: decide(ms(100), predictor()),
-            device_free: true,
+            crowding: 1.0,
             predictor: &predictor(),
         });
         let Dispatch::Take(batch) = taken else { panic!("the device is free: {taken:?}") };

@@ -111,9 +111,9 @@ pub struct QueueView<'a> {
     /// this time.
     pub in_time: &'a dyn Fn(Range<u32>, Nanos) -> u32,
     pub caps: Caps,
-    /// Whether the device has a free lane: fewer batches run, over all models, than it can run
-    /// side by side.
-    pub device_free: bool,
+    /// Batches for each of the device's lanes, over all models, if one more starts: up to 1 it has
+    /// a lane to itself, at 1.5 it runs beside others for two thirds of the speed.
+    pub crowding: f64,
     pub predictor: &'a Predictor,
 }
 

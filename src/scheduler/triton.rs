@@ -70,7 +70,7 @@ mod tests {
                 instances: InstanceCount(1),
                 reason: Reason::Configured,
             },
-            device_free: true,
+            crowding: 1.0,
             predictor: &Predictor::default(),
         })
     }
