@@ -17,7 +17,7 @@ from . import tools
 from .process import Server
 
 DOUBLE_ONNX = tools.ROOT / "tests/data/double.onnx"
-DOUBLE = f'(name: "double", engine: Onnx("{DOUBLE_ONNX}"), slo: Ms(1000), max_batch: 64)'
+DOUBLE = f'(name: "double", engine: Onnx("{DOUBLE_ONNX}"), slo: Ms(1000), max_batch: 64, max_instances: 1)'
 
 
 @contextlib.contextmanager
