@@ -10,6 +10,7 @@ mod fleet;
 mod instance;
 mod loader;
 mod reactor;
+mod seat;
 mod status;
 
 use crate::config::{Admission, Config};
@@ -23,6 +24,7 @@ use crate::units::{ModelId, Nanos};
 use arc_swap::ArcSwap;
 use fleet::Fleet;
 use reactor::Reactor;
+use seat::Seat;
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -52,7 +54,7 @@ pub struct Appliance {
     gateway: Arc<Gateway>,
     lifecycle: mpsc::Sender<Lifecycle>,
     ingress: JoinHandle<Result<(), String>>,
-    reactor: JoinHandle<()>,
+    reactor: JoinHandle<Result<(), String>>,
     stop: Arc<Stop>,
     drain_timeout: Duration,
 }
@@ -86,8 +88,7 @@ impl Appliance {
         let os = |e: std::io::Error| format!("cannot start: {e}");
         let (gateway, port) = server::gateway::pair(MAX_OUTSTANDING).map_err(os)?;
         let stop = Arc::new(Stop::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(os)?;
+        let runtime = gateway.runtime().map_err(os)?;
         // Caught before there is a file that a signal could leave behind.
         let signals = catch_signals(&runtime);
         // Bound before anything is loaded; served last, since on an early return only a listener
@@ -102,19 +103,26 @@ impl Appliance {
         loader::load(&config, wanted, &load_sender, &port.reactor_bell).map_err(os)?;
         let status = Status::new(&config, &port, log.clone(), device.clone());
         let fleet = Fleet::new(config.models.iter().map(|m| m.name.clone()));
-        let reactor = Reactor::new(
-            port,
-            pipeline(&config),
-            fleet,
-            status,
-            config.clone(),
-            lifecycle_end,
-            (load_sender, load_reports),
-        );
-        let reactor = thread::Builder::new()
-            .name("reactor".into())
-            .spawn(move || reactor.run())
-            .map_err(os)?;
+        let attend = port.attend.clone();
+        let seat = Seat::new(port, |seat, port| {
+            Reactor::new(
+                seat,
+                port,
+                pipeline(&config),
+                fleet,
+                status,
+                config.clone(),
+                lifecycle_end,
+                (load_sender, load_reports),
+            )
+        });
+        // Nobody else sets it.
+        let _ = attend.set(Box::new({
+            let seat = seat.clone();
+            move || seat.attend()
+        }));
+        let reactor =
+            thread::Builder::new().name("reactor".into()).spawn(move || seat.run()).map_err(os)?;
         spawn_monitor(device, stop.clone()).map_err(os)?;
         let stopped = wait_for_stop(signals, stop.clone());
         let ingress = spawn_ingress(runtime, listener, &gateway, stopped, &log).map_err(os)?;
@@ -163,7 +171,7 @@ impl Appliance {
         let served = join(self.ingress, "ingress");
         let _ = self.lifecycle.send(Lifecycle::Stop);
         self.gateway.wake_reactor();
-        join(self.reactor, "reactor")?;
+        join(self.reactor, "reactor")??;
         served?
     }
 }

@@ -1,6 +1,7 @@
-//! The reactor thread: feeds the pipeline from the rings and carries its actions out.
+//! The reactor: feeds the pipeline from the rings and carries its actions out, on the thread that
+//! sits in its [`Seat`].
 //!
-//! It takes no locks and, after warm-up, allocates nothing for a request: payloads move from the
+//! It waits for nobody and, after warm-up, allocates nothing for a request: payloads move from the
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
 use super::Lifecycle;
@@ -8,6 +9,7 @@ use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::{Report, WorkError, WorkItem};
 use super::loader::LoadReport;
+use super::seat::{Calls, Seat, Turn};
 use super::status::Status;
 use crate::config::Config;
 use crate::pipeline::{Action, Event, Outcome, Pipeline, Request};
@@ -17,7 +19,7 @@ use crate::server::gateway::{
 use crate::telemetry::snapshot::ModelState;
 use crate::units::{BatchSize, ModelId, Nanos, RequestId};
 use ringbuf::traits::{Consumer, Observer, Producer};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 
 /// Snapshots are made this often.
 const SNAPSHOT_PERIOD: Nanos = Nanos::from_millis(100);
@@ -25,6 +27,8 @@ const SNAPSHOT_PERIOD: Nanos = Nanos::from_millis(100);
 const DEFAULT_PRIORITY: u32 = u32::MAX;
 
 pub(super) struct Reactor {
+    /// Where this reactor is kept.
+    seat: Weak<Seat>,
     pub(super) port: ReactorPort,
     pub(super) pipeline: Pipeline,
     pub(super) fleet: Fleet,
@@ -45,9 +49,10 @@ pub(super) struct Reactor {
     /// Events that carrying out actions brought about; they go in after those.
     deferred: Vec<Event>,
     next_snapshot: Nanos,
-    answered: bool,
-    draining: bool,
-    stopping: bool,
+    /// Whom the turn has made work for.
+    calls: Calls,
+    pub(super) draining: bool,
+    pub(super) stopping: bool,
 }
 
 /// What the reactor keeps of a request, by its id.
@@ -61,6 +66,7 @@ struct Held {
 
 impl Reactor {
     pub(super) fn new(
+        seat: &Arc<Seat>,
         port: ReactorPort,
         pipeline: Pipeline,
         fleet: Fleet,
@@ -70,7 +76,8 @@ impl Reactor {
         (load_sender, load_reports): (mpsc::Sender<LoadReport>, mpsc::Receiver<LoadReport>),
     ) -> Reactor {
         let capacity = port.answers.capacity().get();
-        Reactor {
+        let mut reactor = Reactor {
+            seat: Arc::downgrade(seat),
             port,
             pipeline,
             fleet,
@@ -87,32 +94,51 @@ impl Reactor {
             actions: Vec::with_capacity(256),
             deferred: Vec::new(),
             next_snapshot: Nanos::ZERO,
-            answered: false,
+            calls: Calls::default(),
             draining: false,
             stopping: false,
-        }
+        };
+        reactor.publish(reactor.now());
+        reactor
     }
 
-    /// Runs until [`Lifecycle::Stop`].
-    pub(super) fn run(mut self) {
-        self.publish(self.now());
-        while !self.stopping {
-            self.port.reactor_bell.begin_look();
-            self.turn();
-            self.port.reactor_bell.announce_sleep();
-            if !self.port.reactor_bell.has_rung() {
-                let now = self.now();
-                let wake = self.pipeline.next_wake(now).min(self.next_snapshot);
-                if wake > now {
-                    self.port.reactor_bell.wait(wake - now);
-                }
-            }
-            self.port.reactor_bell.awake();
-        }
+    /// True after [`Lifecycle::Stop`].
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Requests and what instances report, which is all that is urgent, then what time demands.
+    pub(super) fn quick_turn(&mut self) -> Turn {
+        self.take_requests_and_reports();
+        let now = self.keep_time();
+        let is_retiring = !self.retiring.is_empty();
+        let wake = if is_retiring { now } else { self.next_turn(now) };
+        Turn { wake, calls: std::mem::take(&mut self.calls) }
     }
 
     /// Everything that has come in since the last turn, then what time demands.
-    fn turn(&mut self) {
+    pub(super) fn full_turn(&mut self) -> Turn {
+        self.take_requests_and_reports();
+        while let Ok(report) = self.load_reports.try_recv() {
+            self.loaded(report);
+        }
+        self.finish_retiring();
+        while let Ok(call) = self.port.commands.try_recv() {
+            self.command(call);
+        }
+        while let Ok(lifecycle) = self.lifecycle.try_recv() {
+            self.lifecycle(lifecycle);
+        }
+        let now = self.keep_time();
+        self.show(now);
+        Turn { wake: self.next_turn(now), calls: std::mem::take(&mut self.calls) }
+    }
+
+    fn next_turn(&self, now: Nanos) -> Nanos {
+        self.pipeline.next_wake(now).min(self.next_snapshot)
+    }
+
+    fn take_requests_and_reports(&mut self) {
         while let Some(message) = self.port.submissions.try_pop() {
             match message {
                 ToReactor::Submit { id, arrival, submission } => {
@@ -124,24 +150,15 @@ impl Reactor {
         while let Some((model, instance, report)) = self.fleet.next_report() {
             self.report(model, instance, report);
         }
-        while let Ok(report) = self.load_reports.try_recv() {
-            self.loaded(report);
-        }
-        self.finish_retiring();
-        while let Ok(call) = self.port.commands.try_recv() {
-            self.command(call);
-        }
-        while let Ok(lifecycle) = self.lifecycle.try_recv() {
-            self.lifecycle(lifecycle);
-        }
+    }
+
+    /// Steps if it is time to.
+    fn keep_time(&mut self) -> Nanos {
         let now = self.now();
         if now >= self.pipeline.next_wake(now) {
             self.step(Event::Tick);
         }
-        if std::mem::take(&mut self.answered) {
-            self.port.ingress_bell.notify_one();
-        }
-        self.show(now);
+        now
     }
 
     /// Makes a snapshot when it is time for one, or one for all who have asked since the last.
@@ -229,7 +246,9 @@ impl Reactor {
     }
 
     fn start_instance(&mut self, model: ModelId, instance: u16) {
-        if let Err(e) = self.fleet.start(model, instance, &self.port.reactor_bell) {
+        // It is there as long as this is called: the turn is made from it.
+        let Some(seat) = self.seat.upgrade() else { return };
+        if let Err(e) = self.fleet.start(model, instance, &seat) {
             self.status.replaced(model, format!("instance {instance}: no thread to be had: {e}"));
             self.deferred.push(Event::InstanceLost { model, instance });
         }
@@ -246,7 +265,7 @@ impl Reactor {
                 error: None,
             });
         }
-        self.fleet.run(model, instance, work);
+        self.calls.instances.extend(self.fleet.run(model, instance, work));
     }
 
     fn report(&mut self, model: ModelId, instance: u16, report: Report) {
@@ -357,25 +376,11 @@ impl Reactor {
             .answers
             .try_push(ToIngress { id: request.id, answer: Answer { outcome, detail, outputs } });
         debug_assert!(pushed.is_ok(), "the ring holds every outstanding request");
-        self.answered = true;
+        self.calls.ingress = true;
     }
 
     fn publish(&mut self, now: Nanos) {
         self.status.publish(&self.pipeline, &self.fleet, &self.port, now);
-    }
-
-    fn lifecycle(&mut self, lifecycle: Lifecycle) {
-        match lifecycle {
-            Lifecycle::Drain => {
-                self.draining = true;
-                self.status.draining();
-                self.refuse_load_waiters();
-                self.show_now();
-                self.step(Event::Drain);
-            }
-            Lifecycle::Abort => self.step(Event::Abort),
-            Lifecycle::Stop => self.stopping = true,
-        }
     }
 }
 
