@@ -138,7 +138,6 @@ impl World {
             feasible_only,
             hang_factor: 20.0,
             hang_floor: HANG_FLOOR,
-            lanes: rng.random_range(1..=3),
         };
         World {
             seed,
@@ -291,7 +290,8 @@ impl World {
             model: ModelId(index as u16),
             max_batch: BatchSize(world.max_batch),
             max_instances: InstanceCount(world.max_instances),
-            predictor: Predictor::new(points),
+            predictor: Predictor::new(points)
+                .with_demand(1.0 / f64::from(self.rng.random_range(1..=3))),
         };
         self.step(event);
     }

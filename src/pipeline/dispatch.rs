@@ -2,90 +2,104 @@
 
 use super::instances::Phase;
 use super::model::Model;
-use super::{Action, Outcome, Pipeline};
-use crate::scheduler::{Dispatch, QueueView};
+use super::{Action, Outcome, Pipeline, device};
+use crate::scheduler::{Dispatch, Start};
 use crate::units::{BatchSize, ModelId, Nanos};
 
 impl Pipeline {
-    /// All models, the one with the least slack first whenever several could start a batch.
+    /// All models; of several policies the one with the most urgent queue is asked first.
     pub(super) fn advance_all(&mut self, now: Nanos, actions: &mut Vec<Action>) {
         for index in 0..self.models.len() {
             self.recover_instances(ModelId(index as u16), now, actions);
             self.expire(ModelId(index as u16), now, actions);
-            self.models[index].waits_until = None;
         }
-        while let Some(model) = self.most_urgent(now) {
-            self.dispatch(model, now, actions);
+        for group in &mut self.groups.groups {
+            group.waits_until = None;
+        }
+        while let Some(group) = self.most_urgent() {
+            self.dispatch(group, now, actions);
         }
     }
 
     /// One model whose queue has changed.
     pub(super) fn advance(&mut self, model: ModelId, now: Nanos, actions: &mut Vec<Action>) {
         self.expire(model, now, actions);
-        self.models[model.index()].waits_until = None;
-        while self.can_dispatch(model, now) {
-            self.dispatch(model, now, actions);
+        let index = self.groups.of(model);
+        self.groups.groups[index].waits_until = None;
+        loop {
+            let group = &mut self.groups.groups[index];
+            group.find_ready(&self.models);
+            if group.ready.is_empty() || group.waits_until.is_some() {
+                break;
+            }
+            self.dispatch(index, now, actions);
         }
     }
 
-    fn can_dispatch(&self, model: ModelId, now: Nanos) -> bool {
-        let m = &self.models[model.index()];
-        m.ready
-            && m.waits_until.is_none_or(|time| time <= now)
-            && !m.queue.is_empty()
-            && m.instances.running() < u32::from(m.caps.instances.0)
-            && m.instances.idle().is_some()
-    }
-
-    fn most_urgent(&self, now: Nanos) -> Option<ModelId> {
-        (0..self.models.len() as u16)
-            .map(ModelId)
-            .filter(|&model| self.can_dispatch(model, now))
-            .min_by_key(|model| self.models[model.index()].queue.earliest_deadline())
-    }
-
-    /// Asks the policy; afterwards the model has started a batch or knows until when it waits.
-    fn dispatch(&mut self, model: ModelId, now: Nanos, actions: &mut Vec<Action>) {
-        let m = &mut self.models[model.index()];
-        let (Some(head), Some(instance)) = (m.queue.head(), m.instances.idle()) else { return };
-        let queue = &m.queue;
-        let view = QueueView {
-            now,
-            queued_items: queue.items(),
-            head_deadline: head.deadline,
-            oldest_arrival: &|| queue.oldest_arrival().unwrap_or(now),
-            in_time: &|items, end| queue.in_time(items, end),
-            caps: m.caps,
-            crowding: f64::from(self.running + 1) / f64::from(self.settings.lanes.max(1)),
-            predictor: &m.predictor,
-        };
-        match self.policies[model.index()].dispatch(&view) {
-            Dispatch::WaitUntil(time) => m.waits_until = Some(time.max(Nanos(now.0 + 1))),
-            Dispatch::Take(wanted) => {
-                let limit = wanted.0.clamp(1, m.caps.batch.0);
-                let batch = &mut m.instances.slots[instance as usize].batch;
-                let mut items = 0;
-                while items < limit
-                    && let Some(request) = m.queue.pop_fitting(limit - items, items == 0)
-                {
-                    items += request.items.0;
-                    batch.push(request);
-                }
-                let items = BatchSize(items);
-                let predicted = m.predictor.predict(items).unwrap_or(Nanos::ZERO);
-                let patience =
-                    predicted.scale(self.settings.hang_factor).max(self.settings.hang_floor);
-                m.instances.start(instance, items, now, now + patience);
-                self.running += 1;
-                actions.push(Action::Run { model, instance });
+    /// The group to ask next: with a model that could start, and not told to wait.
+    fn most_urgent(&mut self) -> Option<usize> {
+        let Pipeline { groups, models, .. } = self;
+        let mut best = None;
+        for (index, group) in groups.groups.iter_mut().enumerate() {
+            if group.waits_until.is_some() {
+                continue;
+            }
+            group.find_ready(models);
+            let Some(first) = group.ready.first() else { continue };
+            let deadline = models[first.index()].queue.earliest_deadline();
+            if best.is_none_or(|(earliest, _)| deadline < earliest) {
+                best = Some((deadline, index));
             }
         }
+        best.map(|(_, index)| index)
     }
 
-    /// Whether the device has a free lane and at most one request waits for it.
+    /// Asks the policy of a group whose `ready` is up to date; afterwards one of its models has
+    /// started a batch, or the group knows until when it waits.
+    fn dispatch(&mut self, group: usize, now: Nanos, actions: &mut Vec<Action>) {
+        let Pipeline { groups, models, running, interference, .. } = self;
+        let group = &mut groups.groups[group];
+        let model = |id: ModelId| models[id.index()].view(now);
+        let view = device(now, running, interference, models.len(), &model);
+        match group.policy.dispatch(&view, &group.ready) {
+            Dispatch::WaitUntil(time) => group.waits_until = Some(time.max(Nanos(now.0 + 1))),
+            Dispatch::Start(model, wanted) => self.start_batch(model, wanted, now, actions),
+        }
+    }
+
+    /// Moves up to `wanted` items from the queue to an idle instance.
+    fn start_batch(
+        &mut self,
+        model: ModelId,
+        wanted: BatchSize,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let m = &mut self.models[model.index()];
+        let Some(instance) = m.instances.idle() else { return };
+        let limit = wanted.0.clamp(1, m.caps.batch.0);
+        let batch = &mut m.instances.slots[instance as usize].batch;
+        let (mut items, mut deadline) = (0, Nanos::MAX);
+        while items < limit
+            && let Some(request) = m.queue.pop_fitting(limit - items, items == 0)
+        {
+            items += request.items.0;
+            deadline = deadline.min(request.deadline);
+            batch.push(request);
+        }
+        let requests = batch.len() as u32;
+        let items = BatchSize(items);
+        let start = Start { model, instance, items, requests, deadline };
+        self.running.start(start, &m.predictor, &self.interference, now);
+        let predicted = m.predictor.predict(items).unwrap_or(Nanos::ZERO);
+        let patience = predicted.scale(self.settings.hang_factor).max(self.settings.hang_floor);
+        m.instances.start(instance, items, now, now + patience);
+        actions.push(Action::Run { model, instance });
+    }
+
+    /// Whether the device is not full and at most one request waits for it.
     pub(super) fn is_at_leisure(&self) -> bool {
-        self.running < self.settings.lanes
-            && self.models.iter().map(|m| m.queue.len()).sum::<usize>() <= 1
+        self.running.load() < 1.0 && self.models.iter().map(|m| m.queue.len()).sum::<usize>() <= 1
     }
 
     /// Answers what waited too long, or can't be in time any more.
@@ -100,7 +114,7 @@ impl Pipeline {
             } else {
                 Outcome::Infeasible { needed: earliest_answer - now, left: request.deadline - now }
             };
-            actions.push(Action::Answer { request, outcome });
+            m.answer(request, outcome, now, actions);
         }
     }
 

@@ -184,7 +184,6 @@ fn pipeline(config: &Config) -> Pipeline {
         feasible_only: scheduler.admission == Admission::Feasible,
         hang_factor: scheduler.hang_factor,
         hang_floor: Nanos::from_millis(scheduler.hang_floor_ms),
-        lanes: config.lanes(),
     };
     let models: Vec<ModelSettings> = config
         .models
