@@ -23,6 +23,7 @@ pub mod profiler;
 pub mod runtime;
 pub mod scheduler;
 pub mod server;
+pub mod sim;
 pub mod telemetry;
 pub mod tui;
 pub mod units;

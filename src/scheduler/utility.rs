@@ -50,8 +50,12 @@ impl Cohort {
             return None;
         }
         let goodput = self.slo_met as f64 / window.as_secs_f64();
-        let mean_cost = self.cost / self.requests as f64;
-        Some((goodput / mean_cost).ln_1p())
+        Some((goodput / self.mean_cost()).ln_1p())
+    }
+
+    /// X: mean cost of a request; 0 without requests.
+    pub fn mean_cost(&self) -> f64 {
+        self.cost / self.requests.max(1) as f64
     }
 
     /// Share of the requests that met their SLO; `None` without requests.

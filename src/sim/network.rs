@@ -1,0 +1,55 @@
+//! What the modelled platforms have to know of a network.
+
+use serde::{Deserialize, Serialize};
+
+/// A network by its size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    pub name: String,
+    pub kind: Kind,
+    /// Multiply-adds of one item.
+    pub macs: f64,
+    pub parameters: f64,
+    /// Elements of all activations of one item, as far as kernels write them to memory.
+    pub activation_elements: f64,
+    /// Most elements of one item that have to be in memory at once.
+    pub peak_activation_elements: f64,
+    /// Kernels that an optimised engine launches.
+    pub kernels: f64,
+    /// Default SLO on a Jetson-class device.
+    pub slo_ms: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Mostly dense convolutions.
+    Dense,
+    /// Mostly depthwise and pointwise convolutions.
+    Depthwise,
+    /// A transformer.
+    Attention,
+}
+
+/// The six reference networks; the sizes are those of the published architectures.
+pub fn reference() -> Vec<Network> {
+    let network = |name: &str, kind, macs, parameters, elements, peak, kernels, slo_ms| Network {
+        name: name.into(),
+        kind,
+        macs,
+        parameters,
+        activation_elements: elements,
+        peak_activation_elements: peak,
+        kernels,
+        slo_ms,
+    };
+    use Kind::{Attention, Dense, Depthwise};
+    vec![
+        network("yolov5s", Dense, 8.25e9, 7.23e6, 26e6, 6.6e6, 75.0, 138.0),
+        network("mobilenet_v3_small", Depthwise, 57e6, 2.54e6, 2.2e6, 0.6e6, 75.0, 86.0),
+        network("resnet18", Dense, 1.82e9, 11.69e6, 2.5e6, 1.6e6, 24.0, 58.0),
+        network("efficientnet_b0", Depthwise, 390e6, 5.29e6, 6.7e6, 2.4e6, 115.0, 93.0),
+        network("inception_v3", Dense, 5.7e9, 23.83e6, 8.5e6, 2.8e6, 100.0, 66.0),
+        network("tinybert", Attention, 0.62e9, 14.35e6, 3.1e6, 0.5e6, 45.0, 114.0),
+    ]
+}
