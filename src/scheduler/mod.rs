@@ -10,6 +10,7 @@ mod deadline;
 mod fixed;
 mod interference;
 mod make;
+mod planner;
 mod predictor;
 mod request;
 mod running;
