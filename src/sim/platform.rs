@@ -5,6 +5,7 @@
 use super::memory;
 use super::network::{Kind, Network};
 use super::surface::{ModelSurface, Surfaces};
+use crate::config::auto_slo_us;
 use crate::units::{BatchSize, Nanos};
 use serde::{Deserialize, Serialize};
 
@@ -44,9 +45,6 @@ const CONTEXT_BYTES: u64 = 24 << 20;
 /// Elements that each thread of a kernel has to compute for the device to reach its peak: fewer
 /// leave memory latencies uncovered, and tiles of matrix products partly empty.
 const ELEMENTS_PER_THREAD: f64 = 4.0;
-/// A network's SLO is at least so many executions of one item alone, where the device is too slow
-/// for the one chosen for a Jetson-class device: 0.6 times that is tight, and still possible.
-const LEAST_SLO_EXECUTIONS: f64 = 2.5;
 /// A batch takes at least this share of the device.
 const LEAST_OCCUPANCY: f64 = 0.05;
 
@@ -82,7 +80,8 @@ impl Platform {
     }
 
     /// The surfaces of these networks here, with batches and instances up to these limits or to
-    /// what fits into the memory.
+    /// what fits into the memory. A device that is too slow for a network's default SLO gets the
+    /// one that `slo: Auto` would give it.
     ///
     /// # Errors
     /// When not even single items of all networks fit.
@@ -95,10 +94,12 @@ impl Platform {
         let models = networks.iter().map(|network| {
             let batches = (0..).map(|power| 1u32 << power).take_while(|&b| b <= max_batch);
             let points: Vec<_> = batches.map(|b| (b, self.execution(network, b))).collect();
-            let least_slo_s = LEAST_SLO_EXECUTIONS * self.execution(network, 1).0;
+            let profile_us: Vec<(u32, u64)> =
+                points.iter().map(|&(b, (time_s, _))| (b, (time_s * 1e6) as u64)).collect();
+            let auto_us = auto_slo_us(&profile_us, networks.len()).unwrap_or(0);
             ModelSurface {
                 name: network.name.clone(),
-                slo: Nanos::from_secs_f64(least_slo_s.max(network.slo_ms / 1e3)),
+                slo: Nanos::from_secs_f64(network.slo_ms / 1e3).max(Nanos::from_micros(auto_us)),
                 max_batch: BatchSize(max_batch),
                 max_instances,
                 alone_ns: points.iter().map(|&(b, (time_s, _))| (b, time_s * 1e9)).collect(),
