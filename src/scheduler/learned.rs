@@ -14,14 +14,14 @@
 //! of it; a baseline that no action changes leaves what is best as it is.
 
 use super::actions::{ACTIONS, BATCHES, Shield, action_for, limits};
-use super::observation::{FEATURES, Summary};
 use super::deadline::slo_caps;
+use super::observation::{FEATURES, Summary};
 use super::planner::{Planner, Weights};
 use super::sac::{Actor, Scratch, entropy, greedy, sample};
 use super::{Caps, DeviceView, Dispatch, Insight, Policy, Reason, Tally};
 use crate::units::{BatchSize, ModelId, Nanos};
 use arc_swap::ArcSwap;
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +32,8 @@ pub(super) const NAME: &str = "sac";
 const HORIZON_S: f64 = 1.0;
 /// No decision earns or costs more: a handful of requests lost by chance must not drown the rest.
 const MOST_REWARD: f64 = 5.0;
+/// Share of the decisions that explore while the appliance serves.
+const EXPLORED_SHARE: f32 = 0.05;
 /// Slots that a decision stays.
 const HOLD_SLOTS: usize = 6;
 /// Brings the values that critics learn to about one.
@@ -70,15 +72,21 @@ pub enum Choice {
     Greedy,
     /// By its probability: to explore.
     Sampled(Xoshiro256PlusPlus),
-    /// Not by the actor: what the planner allows itself, or, for the models that have an entry,
-    /// this action, or the nearest smaller one that is allowed.
-    Rule(Vec<Option<usize>>),
+    /// The most probable, and with this probability one by its probability: to go on learning.
+    Exploring(f32, Xoshiro256PlusPlus),
+    /// Not by the actor: what the planner allows itself.
+    Rule,
 }
 
 impl Choice {
     /// By probability, from a seed.
     pub fn sampled(seed: u64) -> Choice {
         Choice::Sampled(Xoshiro256PlusPlus::seed_from_u64(seed))
+    }
+
+    /// The most probable but for a few, from a seed.
+    pub fn exploring(seed: u64) -> Choice {
+        Choice::Exploring(EXPLORED_SHARE, Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 }
 
@@ -231,7 +239,9 @@ impl Sac {
 
     /// Tells the sink what came of a decision that is to be made anew.
     fn tell(&mut self, row: usize) {
-        let (Some(sink), Some(last)) = (&mut self.learning.sink, self.last.get(row)) else { return };
+        let (Some(sink), Some(last)) = (&mut self.learning.sink, self.last.get(row)) else {
+            return;
+        };
         let mut experience = Experience {
             observation: last.observation,
             allowed: last.allowed,
@@ -242,7 +252,9 @@ impl Sac {
             next_allowed: [false; ACTIONS],
             entropy: Some(last.entropy),
         };
-        experience.next_observation.copy_from_slice(&self.observations[row * FEATURES..][..FEATURES]);
+        experience
+            .next_observation
+            .copy_from_slice(&self.observations[row * FEATURES..][..FEATURES]);
         experience.next_allowed.copy_from_slice(&self.allowed[row * ACTIONS..][..ACTIONS]);
         sink(&experience);
     }
@@ -272,12 +284,13 @@ impl Sac {
         let picked = match &mut self.choice {
             Choice::Greedy => greedy(probabilities),
             Choice::Sampled(random) => sample(probabilities, random),
-            Choice::Rule(fixed) => {
-                let wanted = fixed.get(id.index()).copied().flatten();
-                let wanted = wanted.unwrap_or_else(|| {
-                    let caps = slo_caps(&device.of(id));
-                    action_for(caps.batch, caps.instances)
-                });
+            Choice::Exploring(share, random) => {
+                let explores = random.random::<f32>() < *share;
+                if explores { sample(probabilities, random) } else { greedy(probabilities) }
+            }
+            Choice::Rule => {
+                let caps = slo_caps(&device.of(id));
+                let wanted = action_for(caps.batch, caps.instances);
                 let allowed = &self.allowed[row * ACTIONS..][..ACTIONS];
                 return nearest_allowed(wanted, allowed);
             }
@@ -297,7 +310,8 @@ fn loss(then: &Tally, now: &Tally, weights: &Weights) -> f64 {
 fn nearest_allowed(wanted: usize, allowed: &[bool]) -> usize {
     let (sizes, instances) = (BATCHES.len(), wanted / BATCHES.len());
     let rows = (0..=instances).rev();
-    let mut all = rows.flat_map(|row| (0..=wanted % sizes).rev().map(move |size| row * sizes + size));
+    let mut all =
+        rows.flat_map(|row| (0..=wanted % sizes).rev().map(move |size| row * sizes + size));
     // One item on one instance is always allowed.
     all.find(|&action| allowed[action]).unwrap_or(0)
 }

@@ -1,13 +1,18 @@
 //! The trained policies: what their weights mean, and those this program was built with.
 
 use super::actions::{ACTIONS, BATCHES, MOST_INSTANCES};
+use super::learned::{Choice, Experience, Learning, Sac};
 use super::observation::{NAMES, VERSION};
 use super::sac::{Actor, Layout};
 use arc_swap::ArcSwap;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 
 /// `bcedge train` made it; its description says with which command and seed.
 const SHIPPED: &[u8] = include_bytes!("../../assets/policy.safetensors");
+
+/// What is explored differs from start to start by the load alone.
+const EXPLORATION_SEED: u64 = 0;
 
 /// What observations and actions of this program mean.
 pub fn layout() -> Layout {
@@ -24,20 +29,37 @@ pub fn shipped() -> &'static (Actor, String) {
     })
 }
 
-/// The actors that policies decide with. Whoever holds a copy can exchange them under way.
+/// What trained policies decide with, and where they learn to. Copies share the actor: whoever has
+/// one can exchange it under way.
 #[derive(Clone, Debug)]
 pub struct Trained {
     pub sac: Arc<ArcSwap<Actor>>,
+    /// Where experiences go while the appliance learns. What finds no room is not learnt from.
+    pub experiences: Option<SyncSender<Experience>>,
 }
 
 impl Trained {
-    /// With the policy this program was built with.
+    /// With the policy this program was built with, and without learning.
     pub fn shipped() -> Trained {
         Trained::with(shipped().0.clone())
     }
 
+    /// With this one, and without learning.
     pub fn with(actor: Actor) -> Trained {
-        Trained { sac: Arc::new(ArcSwap::from_pointee(actor)) }
+        Trained { sac: Arc::new(ArcSwap::from_pointee(actor)), experiences: None }
+    }
+
+    /// The policy: the actor's best choices, or, while it learns, now and then another.
+    pub fn sac(&self) -> Sac {
+        let Some(sender) = self.experiences.clone() else {
+            return Sac::new(self.sac.clone(), Choice::Greedy, Learning::default());
+        };
+        let sink = move |experience: &Experience| {
+            // Full while the learner is busy, and closed when it has ended: serving goes on.
+            let _ = sender.try_send(experience.clone());
+        };
+        let learning = Learning { sink: Some(Box::new(sink)), ..Learning::default() };
+        Sac::new(self.sac.clone(), Choice::exploring(EXPLORATION_SEED), learning)
     }
 }
 

@@ -8,8 +8,45 @@ use crate::sim::RunResult;
 use arc_swap::ArcSwap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// One world played.
+pub(super) struct Played {
+    pub(super) result: RunResult,
+    /// The planner's own result, under the same arrivals.
+    pub(super) planner: RunResult,
+    pub(super) experiences: Vec<Experience>,
+}
+
+/// Plays a world twice under the same arrivals: the planner by itself, to count rewards against,
+/// then with limits chosen by `choose`.
+///
+/// # Errors
+/// As [`World::run`].
+pub(super) fn play(
+    world: &World,
+    actor: &Arc<ArcSwap<Actor>>,
+    choose: impl FnMut() -> Choice,
+    run: u64,
+) -> Result<Played, String> {
+    let record = Arc::new(Mutex::new(Baseline::default()));
+    let learning = Learning { record: Some(record.clone()), ..Learning::default() };
+    let planner = world.run(policies(world, actor, || Choice::Rule, learning), run)?;
+    let baseline = std::mem::take(&mut *record.lock().unwrap_or_else(PoisonError::into_inner));
+
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let into = kept.clone();
+    let sink: Sink = Box::new(move |experience| {
+        // Only this run's thread uses it, and a push doesn't panic half-way.
+        into.lock().unwrap_or_else(PoisonError::into_inner).push(experience.clone());
+    });
+    let baseline = Some(Arc::new(baseline));
+    let learning = Learning { sink: Some(sink), baseline, record: None };
+    let result = world.run(policies(world, actor, choose, learning), run)?;
+    let experiences = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Played { result, planner, experiences })
+}
+
 /// Policies for the models of a world, all of them one: the first one's is used.
-pub(super) fn policies(
+fn policies(
     world: &World,
     actor: &Arc<ArcSwap<Actor>>,
     mut choose: impl FnMut() -> Choice,
@@ -19,39 +56,4 @@ pub(super) fn policies(
         Box::new(Sac::new(actor.clone(), choose(), std::mem::take(&mut learning)))
     };
     (0..world.models()).map(policy).collect()
-}
-
-/// One run; keeps every `keep_every`th experience.
-///
-/// # Errors
-/// As [`World::run`].
-pub(super) fn experiences(
-    world: &World,
-    actor: &Arc<ArcSwap<Actor>>,
-    choose: impl FnMut() -> Choice,
-    keep_every: u64,
-    run: u64,
-) -> Result<(RunResult, Vec<Experience>), String> {
-    let baseline = Arc::new(Mutex::new(Baseline::default()));
-    let learning = Learning { record: Some(baseline.clone()), ..Learning::default() };
-    world.run(policies(world, actor, || Choice::Rule(Vec::new()), learning), run)?;
-    let baseline = std::mem::take(&mut *baseline.lock().unwrap_or_else(PoisonError::into_inner));
-    let kept = Arc::new(Mutex::new(Vec::new()));
-    let mut count = 0u64;
-    let into = kept.clone();
-    let sink: Sink = Box::new(move |experience| {
-        count += 1;
-        if count % keep_every == 0 {
-            // Only this run's thread uses it, and a push doesn't panic half-way.
-            into.lock().unwrap_or_else(PoisonError::into_inner).push(experience.clone());
-        }
-    });
-    let learning = Learning {
-        sink: Some(sink),
-        baseline: Some(Arc::new(baseline)),
-        record: None,
-    };
-    let result = world.run(policies(world, actor, choose, learning), run)?;
-    let kept = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok((result, kept))
 }

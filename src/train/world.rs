@@ -1,10 +1,10 @@
 //! Domain randomisation: devices, models, SLOs and loads made up from a seed, wide enough that what
 //! is learnt over them holds on a user's own.
 
+use crate::scheduler::Policy;
 use crate::sim::network::{self, Kind, Network};
 use crate::sim::platform::Platform;
 use crate::sim::{Load, LoadPlan, ModelSurface, RunResult, SloMix, Surfaces, device_time_ns};
-use crate::scheduler::Policy;
 use crate::suite::bench::{self, Bench};
 use crate::units::{BatchSize, Nanos};
 use rand::{RngExt, SeedableRng};
@@ -192,12 +192,7 @@ fn load(surfaces: &Surfaces, seconds: u64, dice: &mut Dice) -> LoadPlan {
         8 => Load::Shift { level: level.min(1.1), cold: dice.between(0.2, 0.7) },
         _ => Load::SlowDown { level: level.min(1.0), speed: dice.between(0.4, 0.9) },
     };
-    let mut plan = shape.plan(
-        surfaces,
-        capacity_per_s,
-        Nanos::ZERO,
-        bench::end(seconds),
-    );
+    let mut plan = shape.plan(surfaces, capacity_per_s, Nanos::ZERO, bench::end(seconds));
     if dice.chance(0.5) {
         let uneven: Vec<f64> = surfaces.models.iter().map(|_| dice.spread(0.2, 5.0)).collect();
         let work = surfaces.models.iter().map(work_s).zip(&uneven);
