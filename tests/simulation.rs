@@ -77,11 +77,8 @@ fn the_same_seed_gives_the_same_result_and_another_one_another() {
 fn small_grid(seed: u64) -> Grid {
     let mut loads = grid::loads();
     loads.retain(|load| ["steady 0.9", "mix shift"].contains(&load.name.as_str()));
-    let platform = |name: &str| grid::Platform {
-        name: name.into(),
-        modelled: true,
-        surfaces: surfaces(name),
-    };
+    let platform =
+        |name: &str| grid::Platform { name: name.into(), modelled: true, surfaces: surfaces(name) };
     Grid {
         platforms: vec![platform("nano"), platform("tx2")],
         slo_sets: vec![SloSet {
@@ -219,17 +216,18 @@ fn utility_is_not_to_be_had_by_bad_service() {
         let heaviest = *ids.iter().max_by(|a, b| work(a).total_cmp(&work(b))).unwrap();
         for load in [Load::Steady { level: 0.9 }, Load::Steady { level: 1.3 }] {
             let plan = plan(&bench, &load, capacity_per_s);
-            let effort = Effort { fair: 60, utility: 1 };
+            let effort = Effort { fair: 60, utility: 60 };
             let hints = [serves.clone()];
             let found = oracles(&bench, &plan, SECONDS, &hints, effort, 2).unwrap();
             let run = |policies| bench.run(&plan, policies, SECONDS, 3).unwrap();
             let floor = FLOOR * run(found.fair.policies(&plan)).worst_hit_rate();
-            let honest = run(named("planner", &bench));
-            assert!(honest.worst_hit_rate() >= floor, "the planner itself is below the floor");
+            let planner = run(named("planner", &bench));
+            assert!(planner.worst_hit_rate() >= floor, "the planner itself is below the floor");
+            let honest = planner.utility.max(run(found.best.policies(&plan)).utility);
             for trick in [Trick::Starve, Trick::Shed, Trick::Wait, Trick::Tiny] {
                 let gamer = |_| Box::new(Gamer { trick, heaviest }) as Box<dyn Policy>;
                 let gamed = run(ids.iter().map(gamer).collect());
-                let ratio = (gamed.utility - honest.utility).exp();
+                let ratio = (gamed.utility - honest).exp();
                 println!(
                     "{platform} {load:?} {trick:?}: {ratio:.3}, worst {:.3}, floor {floor:.3}",
                     gamed.worst_hit_rate()
@@ -303,7 +301,7 @@ fn every_mistake_in_a_scenario_is_told_at_its_place() {
         ("(platfroms: [])", "mine.ron:1:2", "did you mean `platforms`"),
         ("(platforms: [])", "mine.ron:1:13", "at least one platform"),
         ("(platforms: [Named(\"nanno\")])", "mine.ron:1:", "nano, tx2, xavier_nx, orin_nano"),
-        ("(platforms: [Named(\"nano\")], largest_batch: 500)", ":1:46", "from 1 to 128"),
+        ("(platforms: [Named(\"nano\")], largest_batch: 500)", ":1:45", "from 1 to 128"),
         (
             "(platforms: [Named(\"nano\")],\n loads: [(name: \"a\", shape: Steady(level: -1.0))])",
             "mine.ron:2:",
@@ -339,7 +337,8 @@ fn every_mistake_in_a_scenario_is_told_at_its_place() {
         assert!(problems.contains(place) && problems.contains(what), "{text}\n{problems}");
     }
     let modelled = include_str!("../assets/platforms/nano.ron");
-    let modelled: String = modelled.lines().filter(|line| !line.starts_with("//")).collect();
+    let lines = modelled.lines().filter(|line| !line.starts_with("//"));
+    let modelled = lines.collect::<Vec<_>>().join("\n");
     for (from, to, what) in [
         ("dense_efficiency: 0.64", "dense_efficiency: 1.64", "a number from 0 to 1"),
         ("dense_efficiency: 0.64", "dense_efficiency: 0.0", "above 0, up to 1"),
