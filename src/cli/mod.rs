@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod evaluate;
 mod infer;
 mod load;
 mod models;
@@ -35,6 +36,8 @@ enum Command {
     Infer(infer::Args),
     /// Measure the models' latency over batch size and instances on this device
     Profile(profile::Args),
+    /// Compare the policies on modelled devices, loads and SLOs, without any hardware
+    Evaluate(evaluate::Args),
     /// Build the six reference networks as ONNX files
     Models(models::Args),
     /// Check config.ron and report everything that is wrong with it
@@ -60,6 +63,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Load(args) => load::run(args),
         Command::Infer(args) => infer::run(args),
         Command::Profile(args) => profile::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
         Command::Models(args) => models::run(args),
         Command::Check(args) => check::run(args),
     };

@@ -1,7 +1,7 @@
 //! config.ron: the schema, with what every value may be. Unknown fields are refused; all problems
 //! are reported at once, each with its line and column (see [`report`]).
 
-mod bounds;
+pub(crate) mod bounds;
 mod cross;
 mod explain;
 mod outline;
@@ -11,7 +11,7 @@ mod slo;
 
 pub use bounds::{MAX_MODELS, MAX_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
 pub use cross::group_id;
-pub use reader::{check, check_text};
+pub use reader::{check, check_text, load_strictly, parse_strictly};
 pub use report::ConfigErrors;
 pub use slo::auto_slo_us;
 

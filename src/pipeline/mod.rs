@@ -28,7 +28,7 @@ use crate::scheduler::{
 };
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use group::Groups;
-use instances::{Instances, Phase};
+use instances::Instances;
 use model::Model;
 
 /// What the pipeline needs to know of the machine and the house rules.
@@ -105,11 +105,12 @@ impl Pipeline {
 
     /// When to step with [`Event::Tick`] if nothing happens before.
     pub fn next_wake(&self, now: Nanos) -> Nanos {
+        let at_leisure = self.is_at_leisure();
         let model_wake = |m: &Model| {
             let queue = if m.queue.is_empty() {
                 Nanos::MAX
             } else {
-                m.queue.next_timeout().min(self.next_expiry(m, now))
+                m.queue.next_timeout().min(self.next_expiry(m, at_leisure, now))
             };
             queue.min(m.instances.next_wake())
         };
@@ -125,10 +126,7 @@ impl Pipeline {
 
     /// When the batch began that this instance is running.
     pub fn batch_since(&self, model: ModelId, instance: u16) -> Option<Nanos> {
-        match self.models[model.index()].instances.slots.get(instance as usize)?.phase {
-            Phase::Running { since, .. } => Some(since),
-            _ => None,
-        }
+        self.models[model.index()].instances.since(instance)
     }
 
     /// True when every request has been answered.
@@ -212,12 +210,7 @@ impl Pipeline {
                 return Some(model);
             }
             Event::InstanceReady { model, instance } => {
-                let slot = self.models[model.index()].instances.slots.get_mut(instance as usize);
-                if let Some(slot) = slot
-                    && slot.phase == Phase::Starting
-                {
-                    slot.phase = Phase::Idle;
-                }
+                self.models[model.index()].instances.made(instance);
             }
             Event::InstanceLost { model, instance } => {
                 self.lose_instance(model, instance, now, actions);
@@ -325,8 +318,8 @@ impl Pipeline {
             self.running.finish(model, instance, &self.interference, now);
         }
         let Some(slot) = m.instances.slots.get_mut(instance as usize) else { return };
-        slot.died(now);
         let mut batch = std::mem::take(&mut slot.batch);
+        m.instances.died(instance, now);
         for request in batch.drain(..) {
             m.answer(request, Outcome::InstanceLost, now, actions);
         }
