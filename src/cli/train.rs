@@ -3,7 +3,7 @@
 use crate::policy_file;
 use crate::sim::network;
 use crate::sim::platform::Platform;
-use crate::train::{Materials, Options, Round, Trainer};
+use crate::train::{Materials, Options, Round, Subject, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,9 @@ pub struct Args {
     /// Without these platforms and networks
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     without: Vec<String>,
+    /// Train `tac` instead, which chooses batch sizes only: a rival to compare with
+    #[arg(long)]
+    batch_only: bool,
     /// Seed of everything that is drawn
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -45,11 +48,17 @@ pub struct Args {
     restart: bool,
 }
 
+impl Args {
+    fn subject(&self) -> Subject {
+        if self.batch_only { Subject::Tac } else { Subject::Sac }
+    }
+}
+
 /// # Errors
 /// A text for the operator: an unknown name, a run of other settings, a file that can't be written.
 pub fn run(args: Args) -> Result<(), String> {
     let materials = materials(&args)?;
-    let mut options = Options::new(materials, args.seed);
+    let mut options = Options::new(args.subject(), materials, args.seed);
     options.updates = args.steps.unwrap_or(options.updates);
     let steps = options.updates;
     let made_by = made_by(&args, steps);
@@ -119,6 +128,9 @@ fn materials(args: &Args) -> Result<Materials, String> {
 /// What the policy says made it.
 fn made_by(args: &Args, steps: u64) -> String {
     let mut text = format!("bcedge train --seed {} --steps {steps}", args.seed);
+    if args.batch_only {
+        text += " --batch-only";
+    }
     if !args.platforms.is_empty() {
         text += &format!(" --platforms {}", args.platforms.join(","));
     }
@@ -168,6 +180,7 @@ mod tests {
             steps: Some(steps),
             platforms: Vec::new(),
             without: Vec::new(),
+            batch_only: false,
             seed: 3,
             restart: false,
         }

@@ -157,6 +157,11 @@ pub enum PolicyConfig {
     /// The planner's dispatch under limits that a trained actor chooses (soft actor-critic).
     #[default]
     Sac,
+    /// A trained actor chooses batch sizes only, for so many instances of every model.
+    Tac {
+        #[serde(default = "default_one", deserialize_with = "bounds::within::<1, 64, _, _>")]
+        instances: u32,
+    },
     /// Waits for a fuller batch only while the oldest request's slack allows.
     Deadline,
     /// Chooses between the models: plays every sensible next batch through to the end of all
@@ -240,6 +245,9 @@ fn default_max_batch() -> u32 {
 }
 fn default_max_instances() -> u32 {
     2
+}
+fn default_one() -> u32 {
+    1
 }
 fn default_queue_bound() -> u32 {
     256

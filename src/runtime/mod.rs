@@ -204,7 +204,7 @@ fn pipeline(config: &Config, trained: &Trained) -> Pipeline {
 /// What the trained policy decides with, and the thread that trains it further.
 fn brain(config: &Config) -> std::io::Result<(Trained, Brain)> {
     let file = &config.scheduler.policy_file;
-    let (actor, origin, notice) = learner::weights(file, trained::shipped());
+    let (actor, origin, notice) = learner::weights(file, trained::shipped_sac());
     let mut trained = Trained::with(actor);
     let (notices, notices_end) = mpsc::channel();
     if let Some(notice) = notice {

@@ -70,6 +70,14 @@ impl Shield {
         // One of each is within every model's limits.
         self.allowed[0] = true;
     }
+
+    /// Leaves only what has this many instances, and of that at least the smallest batch.
+    pub fn only(&mut self, instances: InstanceCount) {
+        for (action, allowed) in self.allowed.iter_mut().enumerate() {
+            *allowed &= limits(action).1 == instances;
+        }
+        self.allowed[action_for(BatchSize::ONE, instances)] = true;
+    }
 }
 
 /// Why this action is not allowed for a model; `None` when it is.

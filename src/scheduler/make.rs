@@ -6,13 +6,19 @@ use crate::config::PolicyConfig;
 use crate::units::{BatchSize, InstanceCount, Nanos};
 
 /// The policies an operator can switch between, by name.
-pub const POLICIES: [&str; 5] =
-    [learned::NAME, planner::NAME, deadline::NAME, triton::NAME, fixed::NAME];
+pub const POLICIES: [&str; 6] = [
+    learned::NAME,
+    planner::NAME,
+    learned::BATCH_ONLY_NAME,
+    deadline::NAME,
+    triton::NAME,
+    fixed::NAME,
+];
 
 /// Whether one policy of that name governs all models that have it; otherwise each model has one
 /// of its own.
 pub fn is_joint(name: &str) -> bool {
-    [planner::NAME, learned::NAME].contains(&name)
+    [planner::NAME, learned::NAME, learned::BATCH_ONLY_NAME].contains(&name)
 }
 
 /// The policy that `config` describes; what is trained decides as this program was built.
@@ -36,6 +42,7 @@ pub fn make_with(config: &PolicyConfig, trained: &Trained) -> Box<dyn Policy> {
         PolicyConfig::Deadline => Box::new(deadline::Deadline),
         PolicyConfig::Planner => Box::new(planner::Planner::default()),
         PolicyConfig::Sac => Box::new(trained.sac()),
+        PolicyConfig::Tac { instances } => Box::new(trained.tac(InstanceCount(*instances as u16))),
     }
 }
 
@@ -62,6 +69,7 @@ pub fn make_named(
         deadline::NAME => PolicyConfig::Deadline,
         planner::NAME => PolicyConfig::Planner,
         learned::NAME => PolicyConfig::Sac,
+        learned::BATCH_ONLY_NAME => PolicyConfig::Tac { instances: 1 },
         _ => return None,
     };
     Some(make_with(&config, trained))

@@ -3,9 +3,10 @@
 use super::rollout::{self, Played};
 use super::world::{Materials, World};
 use crate::scheduler::actions::ACTIONS;
-use crate::scheduler::learned::{Choice, Experience};
+use crate::scheduler::learned::{Choice, Experience, Steering};
 use crate::scheduler::observation::FEATURES;
 use crate::scheduler::sac::{Actor, Learner, Replay, SacConfig, Schedule, Transition, UpdateStats};
+use crate::units::InstanceCount;
 use arc_swap::ArcSwap;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 /// How a policy is trained.
 #[derive(Clone, Debug)]
 pub struct Options {
+    pub subject: Subject,
     pub materials: Materials,
     pub seed: u64,
     /// Updates of the networks in all.
@@ -21,6 +23,27 @@ pub struct Options {
     pub sac: SacConfig,
 }
 
+/// What is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The policy `sac`: batch size and instances, as limits for the planner.
+    Sac,
+    /// The policy `tac`: batch size only.
+    Tac,
+}
+
+impl Subject {
+    /// In one world; `tac` is told its instances, and meets all that are tuned.
+    fn steering(self, seed: u64) -> Steering {
+        match self {
+            Subject::Sac => Steering::Planner,
+            Subject::Tac => Steering::BatchOnly(InstanceCount(1 + (seed % MOST_TUNED) as u16)),
+        }
+    }
+}
+
+/// Instances that `tac` is trained with: up to this.
+const MOST_TUNED: u64 = 4;
 /// Worlds played in a round, and updates meanwhile.
 const WORLDS_PER_ROUND: u64 = 4;
 pub const UPDATES_PER_ROUND: u64 = 100;
@@ -38,7 +61,7 @@ const PLAY_SEEDS: u64 = 1 << 32;
 
 impl Options {
     /// The settings that the shipped policy is trained with.
-    pub fn new(materials: Materials, seed: u64) -> Options {
+    pub fn new(subject: Subject, materials: Materials, seed: u64) -> Options {
         let updates = 200_000;
         let mut sac = SacConfig::new(FEATURES, ACTIONS);
         sac.batch = 256;
@@ -46,7 +69,7 @@ impl Options {
         sac.critic_rate = 1e-3;
         sac.initial_alpha = 0.01;
         sac.target_entropy = Schedule { start: 0.3, end: 0.05, updates: 40_000 };
-        Options { materials, seed, updates, sac }
+        Options { subject, materials, seed, updates, sac }
     }
 }
 
@@ -108,8 +131,9 @@ impl Trainer {
         for index in 0..DEMONSTRATIONS {
             let seed = self.options.seed + index;
             let world = World::random(&self.options.materials, SECONDS, seed)?;
+            let steering = self.options.subject.steering(seed);
             let choose = || Choice::Rule;
-            rows.extend(rollout::play(&world, &actor, choose, seed)?.experiences);
+            rows.extend(rollout::play(&world, steering, &actor, choose, seed)?.experiences);
         }
         if rows.is_empty() {
             return Err("the planner's runs gave nothing to imitate".into());
@@ -146,15 +170,16 @@ impl Trainer {
     pub fn round(&mut self) -> Result<Round, String> {
         let actor = Arc::new(ArcSwap::from_pointee(self.learner.actor()));
         let first = PLAY_SEEDS + self.options.seed * PLAY_SEEDS + self.round * WORLDS_PER_ROUND;
-        let materials = &self.options.materials;
+        let (materials, subject) = (&self.options.materials, self.options.subject);
         let play = || -> Result<(f64, Vec<Experience>), String> {
             let (mut gain, mut kept) = (0.0, Vec::new());
             for seed in first..first + WORLDS_PER_ROUND {
                 let world = World::random(materials, SECONDS, seed)?;
                 let choose = || Choice::sampled(seed);
-                let Played { result, planner, experiences } =
-                    rollout::play(&world, &actor, choose, seed)?;
-                gain += (result.utility - planner.utility) / WORLDS_PER_ROUND as f64;
+                let steering = subject.steering(seed);
+                let Played { result, by_rule, experiences } =
+                    rollout::play(&world, steering, &actor, choose, seed)?;
+                gain += (result.utility - by_rule.utility) / WORLDS_PER_ROUND as f64;
                 kept.extend(experiences);
             }
             Ok((gain, kept))

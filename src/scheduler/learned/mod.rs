@@ -13,58 +13,30 @@
 //! the planner by itself under the same arrivals ([`Baseline`]), which takes most of the chance out
 //! of it; a baseline that no action changes leaves what is best as it is.
 
+mod experience;
+
+pub use experience::{Baseline, Experience, Learning, Sink};
+
 use super::actions::{ACTIONS, BATCHES, Shield, action_for, limits};
 use super::deadline::slo_caps;
 use super::observation::{FEATURES, Summary};
-use super::planner::{Planner, Weights};
+use super::planner::Planner;
 use super::sac::{Actor, Scratch, entropy, greedy, sample};
-use super::{Caps, DeviceView, Dispatch, Insight, Policy, Reason, Tally};
-use crate::units::{BatchSize, ModelId, Nanos};
+use super::{Caps, DeviceView, Dispatch, Insight, Policy, Reason};
+use crate::units::{BatchSize, InstanceCount, ModelId};
 use arc_swap::ArcSwap;
+use experience::{Decision, Ledger};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 pub(super) const NAME: &str = "sac";
+pub(super) const BATCH_ONLY_NAME: &str = "tac";
 
-/// Rewards this far ahead count a third, in seconds: queues under overload take about that long to
-/// show what a decision was worth.
-const HORIZON_S: f64 = 1.0;
-/// No decision earns or costs more: a handful of requests lost by chance must not drown the rest.
-const MOST_REWARD: f64 = 5.0;
 /// Share of the decisions that explore while the appliance serves.
 const EXPLORED_SHARE: f32 = 0.05;
 /// Slots that a decision stays.
 const HOLD_SLOTS: usize = 6;
-/// Brings the values that critics learn to about one.
-const REWARD_SCALE: f64 = 10.0;
-
-/// One decision for one model and what came of it until the next.
-#[derive(Clone, Debug)]
-pub struct Experience {
-    pub observation: [f32; FEATURES],
-    pub allowed: [bool; ACTIONS],
-    pub action: usize,
-    /// Of the whole device.
-    pub reward: f32,
-    /// What the next decision's value counts.
-    pub discount: f32,
-    pub next_observation: [f32; FEATURES],
-    pub next_allowed: [bool; ACTIONS],
-    /// Of the actor's choice, in nats; `None` when another made it.
-    pub entropy: Option<f32>,
-}
-
-/// The planner's own run under the same arrivals: slot by slot what it earned, and what a request
-/// of each model counted.
-#[derive(Clone, Debug, Default)]
-pub struct Baseline {
-    slots: Vec<(f64, Vec<Weights>)>,
-}
-
-/// Takes what there is to learn from. Called on the thread that decides: it must not wait.
-pub type Sink = Box<dyn FnMut(&Experience) + Send>;
-
 /// How an action is picked from its probabilities.
 #[derive(Debug)]
 pub enum Choice {
@@ -90,21 +62,14 @@ impl Choice {
     }
 }
 
-/// What a policy that learns does besides deciding.
-#[derive(Default)]
-pub struct Learning {
-    /// Where experiences go.
-    pub sink: Option<Sink>,
-    /// What rewards are counted against.
-    pub baseline: Option<Arc<Baseline>>,
-    /// Where the run is written down for others to be counted against.
-    pub record: Option<Arc<Mutex<Baseline>>>,
-}
-
-impl Learning {
-    fn is_on(&self) -> bool {
-        self.sink.is_some() || self.record.is_some()
-    }
+/// What becomes of the actor's choices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steering {
+    /// Limits for the planner, which dispatches: the policy `sac`.
+    Planner,
+    /// A batch size only, for so many instances of every model that take what is there: the policy
+    /// `tac`, the actor-critic that the paper compares with.
+    BatchOnly(InstanceCount),
 }
 
 /// The policy. Its actor can be exchanged while it decides.
@@ -112,7 +77,9 @@ pub struct Sac {
     planner: Planner,
     actor: Arc<ArcSwap<Actor>>,
     choice: Choice,
-    learning: Learning,
+    ledger: Ledger,
+    /// How its choices are carried out.
+    steering: Steering,
     summary: Summary,
     /// Rows of the models it governs, in their order.
     models: Vec<ModelId>,
@@ -125,28 +92,6 @@ pub struct Sac {
     last: Vec<Decision>,
     /// Slots so far.
     slot: usize,
-    previous: Option<Slot>,
-}
-
-/// The end of the last slot.
-struct Slot {
-    at: Nanos,
-    /// By model.
-    tallies: Vec<Tally>,
-    weights: Vec<Weights>,
-    /// What the waiting requests were expected to lose.
-    expected: f64,
-}
-
-/// The decision in force for one model, and what has come of it.
-#[derive(Clone, Debug)]
-struct Decision {
-    observation: [f32; FEATURES],
-    allowed: [bool; ACTIONS],
-    action: usize,
-    entropy: f32,
-    reward: f64,
-    discount: f64,
 }
 
 impl std::fmt::Debug for Sac {
@@ -158,7 +103,12 @@ impl std::fmt::Debug for Sac {
 impl Sac {
     /// # Panics
     /// When `actor` was made for other observations or actions; loading weights checks that.
-    pub fn new(actor: Arc<ArcSwap<Actor>>, choice: Choice, learning: Learning) -> Sac {
+    pub fn new(
+        steering: Steering,
+        actor: Arc<ArcSwap<Actor>>,
+        choice: Choice,
+        learning: Learning,
+    ) -> Sac {
         {
             let actor = actor.load();
             assert_eq!((actor.observation(), actor.actions()), (FEATURES, ACTIONS));
@@ -167,7 +117,8 @@ impl Sac {
             planner: Planner::default(),
             actor,
             choice,
-            learning,
+            ledger: Ledger::new(learning),
+            steering,
             summary: Summary::default(),
             models: Vec::new(),
             observations: Vec::new(),
@@ -177,7 +128,6 @@ impl Sac {
             scratch: Scratch::default(),
             last: Vec::new(),
             slot: 0,
-            previous: None,
         }
     }
 
@@ -191,7 +141,11 @@ impl Sac {
         let allowed = self.allowed.chunks_exact_mut(ACTIONS);
         for ((&id, observation), allowed) in models.iter().zip(observations).zip(allowed) {
             self.summary.observe(device, id, self.planner.extra_weight(id), observation);
-            self.shield.update(&device.of(id));
+            let model = device.of(id);
+            self.shield.update(&model);
+            if let Steering::BatchOnly(instances) = self.steering {
+                self.shield.only(instances.min(model.max_instances));
+            }
             allowed.copy_from_slice(&self.shield.allowed);
         }
         self.actor.load().probabilities(
@@ -202,80 +156,10 @@ impl Sac {
         );
     }
 
-    /// What the slot that ends now earned, and what the next one counts: added to every decision in
-    /// force.
-    fn earn(&mut self, device: &DeviceView<'_>) {
-        if !self.learning.is_on() {
-            return;
-        }
-        let weights: Vec<Weights> = device.all().map(|(id, _)| self.planner.weights(id)).collect();
-        let tallies: Vec<Tally> = device.all().map(|(_, model)| *model.tally).collect();
-        let expected = self.planner.expected_loss(device);
-        let now = Slot { at: device.now, tallies, weights, expected };
-        let baseline = self.learning.baseline.as_ref().and_then(|b| b.slots.get(self.slot));
-        let mut earned = 0.0;
-        if let Some(then) = &self.previous {
-            // Both runs are judged by the same weights.
-            let weights = baseline.map_or(&then.weights, |(_, weights)| weights);
-            let discount = (-(now.at - then.at).as_secs_f64() / HORIZON_S).exp();
-            let answered = then.tallies.iter().zip(&now.tallies).zip(weights);
-            let lost: f64 = answered.map(|((then, now), weights)| loss(then, now, weights)).sum();
-            let count = device.models.max(1) as f64;
-            earned = (then.expected - lost - discount * expected) / count;
-            let reward = (earned - baseline.map_or(0.0, |(earned, _)| *earned)) * REWARD_SCALE;
-            for decision in &mut self.last {
-                decision.reward += decision.discount * reward;
-                decision.discount *= discount;
-            }
-        }
-        if let Some(record) = &self.learning.record {
-            let weights = self.previous.as_ref().map_or(&now.weights, |then| &then.weights).clone();
-            let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
-            record.slots.push((earned, weights));
-        }
-        self.previous = Some(now);
-    }
-
-    /// Tells the sink what came of a decision that is to be made anew.
-    fn tell(&mut self, row: usize) {
-        let (Some(sink), Some(last)) = (&mut self.learning.sink, self.last.get(row)) else {
-            return;
-        };
-        let mut experience = Experience {
-            observation: last.observation,
-            allowed: last.allowed,
-            action: last.action,
-            reward: last.reward.clamp(-MOST_REWARD, MOST_REWARD) as f32,
-            discount: last.discount as f32,
-            next_observation: [0.0; FEATURES],
-            next_allowed: [false; ACTIONS],
-            entropy: Some(last.entropy),
-        };
-        experience
-            .next_observation
-            .copy_from_slice(&self.observations[row * FEATURES..][..FEATURES]);
-        experience.next_allowed.copy_from_slice(&self.allowed[row * ACTIONS..][..ACTIONS]);
-        sink(&experience);
-    }
-
     /// Whether a decision is due: each lasts some slots, and the models take turns.
     fn is_due(&self, row: usize) -> bool {
         let Some(last) = self.last.get(row) else { return true };
         (self.slot + row) % HOLD_SLOTS == 0 || !self.allowed[row * ACTIONS + last.action]
-    }
-
-    fn make_decision(&mut self, device: &DeviceView<'_>, id: ModelId, row: usize) -> Decision {
-        let mut decision = Decision {
-            observation: [0.0; FEATURES],
-            allowed: [false; ACTIONS],
-            action: self.pick(device, id, row),
-            entropy: entropy(&self.probabilities[row * ACTIONS..][..ACTIONS]),
-            reward: 0.0,
-            discount: 1.0,
-        };
-        decision.observation.copy_from_slice(&self.observations[row * FEATURES..][..FEATURES]);
-        decision.allowed.copy_from_slice(&self.allowed[row * ACTIONS..][..ACTIONS]);
-        decision
     }
 
     fn pick(&mut self, device: &DeviceView<'_>, id: ModelId, row: usize) -> usize {
@@ -299,12 +183,6 @@ impl Sac {
     }
 }
 
-/// What a model's requests lost that were answered between two moments.
-fn loss(then: &Tally, now: &Tally, weights: &Weights) -> f64 {
-    let answered = (now.answered - then.answered) as f64;
-    weights.lost(now.cost - then.cost, answered - (now.slo_met - then.slo_met) as f64)
-}
-
 /// The action itself where it is allowed, else with fewer instances, else with smaller batches.
 fn nearest_allowed(wanted: usize, allowed: &[bool]) -> usize {
     let (sizes, instances) = (BATCHES.len(), wanted / BATCHES.len());
@@ -316,7 +194,10 @@ fn nearest_allowed(wanted: usize, allowed: &[bool]) -> usize {
 
 impl Policy for Sac {
     fn name(&self) -> &'static str {
-        NAME
+        match self.steering {
+            Steering::Planner => NAME,
+            Steering::BatchOnly(_) => BATCH_ONLY_NAME,
+        }
     }
 
     fn decide(&mut self, device: &DeviceView<'_>, models: &[ModelId], caps: &mut [Caps]) {
@@ -327,13 +208,19 @@ impl Policy for Sac {
             self.models.extend_from_slice(models);
             self.last.clear();
         }
-        self.earn(device);
+        self.ledger.earn(device, &mut self.planner, self.slot, &mut self.last);
         for (row, (&id, caps)) in models.iter().zip(caps).enumerate() {
             if self.is_due(row) {
-                self.tell(row);
-                let decision = self.make_decision(device, id, row);
+                let action = self.pick(device, id, row);
+                let observation = &self.observations[row * FEATURES..][..FEATURES];
+                let allowed = &self.allowed[row * ACTIONS..][..ACTIONS];
+                let entropy = entropy(&self.probabilities[row * ACTIONS..][..ACTIONS]);
+                let decision = Decision::new(observation, allowed, action, entropy);
                 match self.last.get_mut(row) {
-                    Some(last) => *last = decision,
+                    Some(last) => {
+                        self.ledger.tell(last, observation, allowed);
+                        *last = decision;
+                    }
                     None => self.last.push(decision),
                 }
             }
@@ -350,7 +237,10 @@ impl Policy for Sac {
     }
 
     fn dispatch(&mut self, device: &DeviceView<'_>, ready: &[ModelId]) -> Dispatch {
-        self.planner.dispatch(device, ready)
+        match self.steering {
+            Steering::Planner => self.planner.dispatch(device, ready),
+            Steering::BatchOnly(_) => Dispatch::Start(ready[0], device.of(ready[0]).caps.batch),
+        }
     }
 
     fn insight(&self, model: ModelId) -> Option<Insight<'_>> {
@@ -367,9 +257,11 @@ impl Policy for Sac {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{TestModel, with_view};
-    use super::super::trained::shipped;
+    use super::super::trained::shipped_sac;
     use super::super::{Predictor, Running};
     use super::*;
+    use crate::units::Nanos;
+    use std::sync::Mutex;
 
     fn ms(millis: u64) -> Nanos {
         Nanos::from_millis(millis)
@@ -383,7 +275,8 @@ mod tests {
     }
 
     fn sac(choice: Choice, learning: Learning) -> Sac {
-        Sac::new(Arc::new(ArcSwap::from_pointee(shipped().0.clone())), choice, learning)
+        let actor = Arc::new(ArcSwap::from_pointee(shipped_sac().0.clone()));
+        Sac::new(Steering::Planner, actor, choice, learning)
     }
 
     fn decide(sac: &mut Sac, models: &[TestModel], now: Nanos) -> Vec<Caps> {
@@ -399,19 +292,15 @@ mod tests {
     fn the_rule_allows_what_the_planner_allows_itself() {
         let mut rule = sac(Choice::Rule, Learning::default());
         let caps = decide(&mut rule, &[model(1)], ms(0));
-        let expected = Caps {
-            batch: BatchSize(8),
-            instances: crate::units::InstanceCount(3),
-            reason: Reason::Learned,
-        };
+        let expected =
+            Caps { batch: BatchSize(8), instances: InstanceCount(3), reason: Reason::Learned };
         assert_eq!(caps, [expected]);
     }
 
     #[test]
     fn what_is_not_allowed_gives_way_to_fewer_instances_before_smaller_batches() {
         let mut allowed = [true; ACTIONS];
-        let at =
-            |batch, instances| action_for(BatchSize(batch), crate::units::InstanceCount(instances));
+        let at = |batch, instances| action_for(BatchSize(batch), InstanceCount(instances));
         assert_eq!(nearest_allowed(at(8, 3), &allowed), at(8, 3));
         allowed[at(8, 3)] = false;
         assert_eq!(nearest_allowed(at(8, 3), &allowed), at(8, 2));
@@ -468,7 +357,9 @@ mod tests {
         assert!(worse.iter().all(|e| e.reward < 0.0));
         // A decision stays 6 slots of 50 ms: the next one counts e^-0.3.
         let hold_s = 0.05 * HOLD_SLOTS as f64;
-        assert!((f64::from(same[1].discount) - (-hold_s / HORIZON_S).exp()).abs() < 1e-6);
+        assert!(
+            (f64::from(same[1].discount) - (-hold_s / experience::HORIZON_S).exp()).abs() < 1e-6
+        );
     }
 
     #[test]
