@@ -22,7 +22,10 @@ pub use crate::scheduler::{Completion, Outcome, Request};
 pub use event::{Action, Event};
 pub use model::{ModelSettings, Override};
 
-use crate::scheduler::{Caps, DeviceView, Interference, ModelView, Policy, Predictor, Running};
+use crate::scheduler::actions::{ACTIONS, Masked, masked};
+use crate::scheduler::{
+    Caps, DeviceView, Insight, Interference, ModelView, Policy, Predictor, Running,
+};
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use group::Groups;
 use instances::Instances;
@@ -140,6 +143,20 @@ impl Pipeline {
 
     pub fn policy_name(&self, model: ModelId) -> &'static str {
         self.groups.policy(model).name()
+    }
+
+    /// What a trained policy thought of its last decision for a model.
+    pub fn insight(&self, model: ModelId) -> Option<Insight<'_>> {
+        self.groups.policy(model).insight(model)
+    }
+
+    /// Why each action of a trained policy is not allowed for a model at `now`.
+    pub fn masked(&self, model: ModelId, now: Nanos) -> [Option<Masked>; ACTIONS] {
+        let models = &self.models;
+        let view = |id: ModelId| models[id.index()].view(now);
+        let device = device(now, &self.running, &self.interference, models.len(), &view);
+        let model = device.of(model);
+        std::array::from_fn(|action| masked(&device, &model, action))
     }
 
     /// Puts manual settings above the policy's; an empty one gives the model back to it.
