@@ -3,6 +3,7 @@
 
 use bcedge::config::PolicyConfig;
 use bcedge::models::REFERENCE;
+use bcedge::scheduler::trained::Trained;
 use bcedge::scheduler::{self, Caps, DeviceView, Dispatch, Policy, Reason};
 use bcedge::sim::platform::Platform;
 use bcedge::sim::{Arrivals, Load, LoadPlan, SloMix, Surfaces, network, published};
@@ -32,7 +33,10 @@ fn plan(bench: &Bench, load: &Load, capacity_per_s: f64) -> LoadPlan {
 fn named(name: &str, bench: &Bench) -> Vec<Box<dyn Policy>> {
     let config = PolicyConfig::default();
     let models = bench.surfaces.models.iter();
-    let make = |batch, instances| scheduler::make_named(name, &config, batch, instances).unwrap();
+    let trained = Trained::shipped();
+    let make = |batch, instances| {
+        scheduler::make_named(name, &config, batch, instances, &trained).unwrap()
+    };
     models.map(|m| make(m.max_batch, InstanceCount(m.max_instances))).collect()
 }
 
@@ -88,6 +92,7 @@ fn small_grid(seed: u64) -> Grid {
         }],
         loads,
         plan: Plan {
+            trained: Trained::shipped(),
             policies: vec!["fixed", "triton", "deadline"],
             runs: 2,
             shortened: 0.1,

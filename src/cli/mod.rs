@@ -12,6 +12,7 @@ mod serve;
 mod signals;
 mod socket;
 mod top;
+mod train;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,8 @@ enum Command {
     Profile(profile::Args),
     /// Compare the policies on modelled devices, loads and SLOs, without any hardware
     Evaluate(evaluate::Args),
+    /// Train the scheduling policy in the simulator
+    Train(train::Args),
     /// Build the six reference networks as ONNX files
     Models(models::Args),
     /// Check config.ron and report everything that is wrong with it
@@ -65,6 +68,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Infer(args) => infer::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Evaluate(args) => evaluate::run(args),
+        Command::Train(args) => train::run(args),
         Command::Models(args) => models::run(args),
         Command::Check(args) => check::run(args),
     };

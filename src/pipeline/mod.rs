@@ -158,11 +158,8 @@ impl Pipeline {
 
     /// Why each action of a trained policy is not allowed for a model at `now`.
     pub fn masked(&self, model: ModelId, now: Nanos) -> [Option<Masked>; ACTIONS] {
-        let models = &self.models;
-        let view = |id: ModelId| models[id.index()].view(now);
-        let device = device(now, &self.running, &self.interference, models.len(), &view);
-        let model = device.of(model);
-        std::array::from_fn(|action| masked(&device, &model, action))
+        let model = self.models[model.index()].view(now);
+        std::array::from_fn(|action| masked(&model, action))
     }
 
     /// Puts manual settings above the policy's; an empty one gives the model back to it.

@@ -191,7 +191,7 @@ impl Sac {
         let allowed = self.allowed.chunks_exact_mut(ACTIONS);
         for ((&id, observation), allowed) in models.iter().zip(observations).zip(allowed) {
             self.summary.observe(device, id, self.planner.extra_weight(id), observation);
-            self.shield.update(device, &device.of(id));
+            self.shield.update(&device.of(id));
             allowed.copy_from_slice(&self.shield.allowed);
         }
         self.actor.load().probabilities(
@@ -234,7 +234,6 @@ impl Sac {
             record.slots.push((earned, weights));
         }
         self.previous = Some(now);
-        self.slot += 1;
     }
 
     /// Tells the sink what came of a decision that is to be made anew.
@@ -306,12 +305,11 @@ fn loss(then: &Tally, now: &Tally, weights: &Weights) -> f64 {
     weights.lost(now.cost - then.cost, answered - (now.slo_met - then.slo_met) as f64)
 }
 
-/// The action itself where it is allowed, else with smaller batches, else with fewer instances.
+/// The action itself where it is allowed, else with fewer instances, else with smaller batches.
 fn nearest_allowed(wanted: usize, allowed: &[bool]) -> usize {
     let (sizes, instances) = (BATCHES.len(), wanted / BATCHES.len());
-    let rows = (0..=instances).rev();
-    let mut all =
-        rows.flat_map(|row| (0..=wanted % sizes).rev().map(move |size| row * sizes + size));
+    let columns = (0..=wanted % sizes).rev();
+    let mut all = columns.flat_map(|size| (0..=instances).rev().map(move |row| row * sizes + size));
     // One item on one instance is always allowed.
     all.find(|&action| allowed[action]).unwrap_or(0)
 }
@@ -348,6 +346,7 @@ impl Policy for Sac {
                 *caps = Caps { batch, instances, reason: Reason::NothingMeasured };
             }
         }
+        self.slot += 1;
     }
 
     fn dispatch(&mut self, device: &DeviceView<'_>, ready: &[ModelId]) -> Dispatch {
@@ -362,5 +361,121 @@ impl Policy for Sac {
             action: self.last.get(row)?.action,
             entropy: self.last.get(row)?.entropy,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{TestModel, with_view};
+    use super::super::trained::shipped;
+    use super::super::{Predictor, Running};
+    use super::*;
+
+    fn ms(millis: u64) -> Nanos {
+        Nanos::from_millis(millis)
+    }
+
+    fn model(items: usize) -> TestModel {
+        let times = [(BatchSize(1), ms(10)), (BatchSize(8), ms(24))];
+        let mut model = TestModel::new(100, Predictor::new(&times)).waiting(0, &vec![900; items]);
+        model.demand.slow_per_s = 10.0;
+        model
+    }
+
+    fn sac(choice: Choice, learning: Learning) -> Sac {
+        Sac::new(Arc::new(ArcSwap::from_pointee(shipped().0.clone())), choice, learning)
+    }
+
+    fn decide(sac: &mut Sac, models: &[TestModel], now: Nanos) -> Vec<Caps> {
+        let ids: Vec<_> = (0..models.len() as u16).map(ModelId).collect();
+        let mut caps: Vec<_> = models.iter().map(|model| model.caps).collect();
+        with_view(models, &Running::default(), now, |device| {
+            sac.decide(device, &ids, &mut caps);
+        });
+        caps
+    }
+
+    #[test]
+    fn the_rule_allows_what_the_planner_allows_itself() {
+        let mut rule = sac(Choice::Rule, Learning::default());
+        let caps = decide(&mut rule, &[model(1)], ms(0));
+        let expected = Caps {
+            batch: BatchSize(8),
+            instances: crate::units::InstanceCount(3),
+            reason: Reason::Learned,
+        };
+        assert_eq!(caps, [expected]);
+    }
+
+    #[test]
+    fn what_is_not_allowed_gives_way_to_fewer_instances_before_smaller_batches() {
+        let mut allowed = [true; ACTIONS];
+        let at =
+            |batch, instances| action_for(BatchSize(batch), crate::units::InstanceCount(instances));
+        assert_eq!(nearest_allowed(at(8, 3), &allowed), at(8, 3));
+        allowed[at(8, 3)] = false;
+        assert_eq!(nearest_allowed(at(8, 3), &allowed), at(8, 2));
+        allowed[at(8, 2)] = false;
+        allowed[at(8, 1)] = false;
+        assert_eq!(nearest_allowed(at(8, 3), &allowed), at(4, 3));
+    }
+
+    #[test]
+    fn a_decision_stays_for_some_slots_unless_it_is_masked() {
+        let mut sac = sac(Choice::sampled(5), Learning::default());
+        let mut changes = Vec::new();
+        let mut last = None;
+        for slot in 0..120 {
+            decide(&mut sac, &[model(slot % 7)], ms(50 * slot as u64));
+            let action = sac.insight(ModelId(0)).unwrap().action;
+            if last.replace(action).is_some_and(|last| last != action) {
+                changes.push(slot);
+            }
+        }
+        assert!(!changes.is_empty(), "it never changed its mind, so this shows nothing");
+        assert!(changes.iter().all(|slot| slot % HOLD_SLOTS == 0), "{changes:?}");
+    }
+
+    /// Experiences of 5 s of one model, whose requests each cost `cost(second)`.
+    fn experiences(baseline: Option<Arc<Baseline>>, cost: f64) -> (Vec<Experience>, Arc<Baseline>) {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let into = kept.clone();
+        let record = Arc::new(Mutex::new(Baseline::default()));
+        let sink: Sink = Box::new(move |e| into.lock().unwrap().push(e.clone()));
+        let learning = Learning { sink: Some(sink), baseline, record: Some(record.clone()) };
+        let mut sac = sac(Choice::Rule, learning);
+        let mut model = model(0);
+        for slot in 0..100u64 {
+            model.tally.answered = slot;
+            model.tally.slo_met = slot;
+            model.tally.cost = slot as f64 * cost;
+            decide(&mut sac, std::slice::from_ref(&model), ms(50 * slot));
+        }
+        let kept = std::mem::take(&mut *kept.lock().unwrap());
+        let record = std::mem::take(&mut *record.lock().unwrap());
+        (kept, Arc::new(record))
+    }
+
+    #[test]
+    fn rewards_are_what_was_lost_less_than_the_planner_lost() {
+        let (dear, baseline) = experiences(None, 0.8);
+        assert!(dear.iter().all(|e| e.reward < 0.0), "requests always cost something");
+        let (same, _) = experiences(Some(baseline.clone()), 0.8);
+        assert!(same.iter().all(|e| e.reward.abs() < 1e-5), "{:?}", same[0].reward);
+        let (better, _) = experiences(Some(baseline.clone()), 0.4);
+        assert!(better.iter().all(|e| e.reward > 0.0));
+        let (worse, _) = experiences(Some(baseline), 1.2);
+        assert!(worse.iter().all(|e| e.reward < 0.0));
+        // A decision stays 6 slots of 50 ms: the next one counts e^-0.3.
+        let hold_s = 0.05 * HOLD_SLOTS as f64;
+        assert!((f64::from(same[1].discount) - (-hold_s / HORIZON_S).exp()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_model_nothing_is_known_of_may_use_all_it_has() {
+        let mut sac = sac(Choice::Greedy, Learning::default());
+        let unknown = TestModel::new(100, Predictor::default()).waiting(0, &[100; 3]);
+        let caps = decide(&mut sac, &[unknown], ms(0));
+        assert_eq!((caps[0].batch, caps[0].reason), (BatchSize(8), Reason::NothingMeasured));
     }
 }

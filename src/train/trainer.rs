@@ -31,7 +31,7 @@ const REPLAY: usize = 400_000;
 const LEAST_REPLAY: usize = 20_000;
 /// Worlds that the planner is imitated on, and the steps and rows that takes.
 const DEMONSTRATIONS: u64 = 60;
-const IMITATIONS: usize = 1_000;
+const IMITATIONS: usize = 4_000;
 const IMITATION_BATCH: usize = 256;
 /// Worlds of play and of demonstrations must not meet.
 const PLAY_SEEDS: u64 = 1 << 32;

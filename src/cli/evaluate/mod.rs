@@ -5,6 +5,8 @@ mod meter;
 mod output;
 
 use crate::pipeline::Order;
+use crate::policy_file;
+use crate::scheduler::trained::Trained;
 use crate::sim::network;
 use crate::sim::platform::Platform as Modelled;
 use crate::suite::ablation::Ablation;
@@ -63,6 +65,9 @@ pub struct Args {
     /// The policy that the summary is about [default: sac, else the last one]
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
+    /// Weights that `sac` decides with [default: the shipped ones]
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Also run without refusing what can't be in time, and without deadline order, and compare
     #[arg(long)]
     ablation: bool,
@@ -142,7 +147,12 @@ fn plan(args: &Args) -> Result<Grid, String> {
         ([], None) => roster::all(),
         (names, _) => names.iter().map(|name| roster::named(name)).collect::<Result<_, _>>()?,
     };
+    let trained = match &args.policy {
+        Some(path) => Trained::with(policy_file::load(path).map_err(|e| e.to_string())?.0),
+        None => Trained::shipped(),
+    };
     let plan = Plan {
+        trained,
         policies,
         runs: usize::from(args.runs.unwrap_or(if args.quick { 3 } else { 5 })),
         shortened: if args.quick { 0.5 } else { 1.0 },

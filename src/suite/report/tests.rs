@@ -2,6 +2,7 @@ use super::super::bench::Bench;
 use super::super::cell::{self, NamedLoad, NoMeter, Place, Plan};
 use super::super::tune::{Effort, tune};
 use super::*;
+use crate::scheduler::trained::Trained;
 use crate::sim::platform::Platform;
 use crate::sim::{Load, SloMix, network};
 
@@ -11,8 +12,14 @@ fn cells() -> Vec<Cell> {
     let bench = Bench::new(surfaces, SloMix::Same(1.0), 1);
     let effort = Effort { fair: 5, utility: 5 };
     let tuned = tune(&bench, effort, 1).unwrap();
-    let plan =
-        Plan { policies: vec!["fixed", "deadline"], runs: 2, shortened: 0.1, effort, seed: 1 };
+    let plan = Plan {
+        policies: vec!["fixed", "deadline"],
+        runs: 2,
+        shortened: 0.1,
+        effort,
+        seed: 1,
+        trained: Trained::shipped(),
+    };
     let place = Place { platform: "nano <4GB>", modelled: true, slo: "default" };
     let loads = [0.5, 1.3]
         .map(|level| NamedLoad { name: format!("steady & {level}"), load: Load::Steady { level } });
