@@ -6,6 +6,7 @@
 //! policy the target is about; the others show what their decisions cost.
 
 use bcedge::config::PolicyConfig;
+use bcedge::scheduler::trained::Trained;
 use bcedge::scheduler::{self, POLICIES, Policy};
 use bcedge::sim::platform::Platform;
 use bcedge::sim::{Load, SloMix, network};
@@ -20,10 +21,11 @@ const CAPACITY_PER_S: f64 = 75.0;
 
 fn policies(name: &str, bench: &Bench) -> Vec<Box<dyn Policy>> {
     let config = PolicyConfig::Fixed { batch: 8, instances: 2 };
+    let trained = Trained::shipped();
     let models = bench.surfaces.models.iter();
     let named = models.filter_map(|model| {
         let instances = InstanceCount(model.max_instances);
-        scheduler::make_named(name, &config, model.max_batch, instances)
+        scheduler::make_named(name, &config, model.max_batch, instances, &trained)
     });
     named.collect()
 }

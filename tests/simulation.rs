@@ -10,7 +10,7 @@ use bcedge::sim::{Arrivals, Load, LoadPlan, SloMix, Surfaces, network, published
 use bcedge::suite::bench::{Bench, WARM_UP, end};
 use bcedge::suite::capacity::capacity;
 use bcedge::suite::cell::{NamedLoad, NoMeter, Plan};
-use bcedge::suite::grid::{self, Grid, SloSet};
+use bcedge::suite::grid::{self, Grid, Rules, SloSet};
 use bcedge::suite::scenario::Scenario;
 use bcedge::suite::tune::{Effort, FLOOR, oracles};
 use bcedge::units::{BatchSize, InstanceCount, ModelId, Nanos};
@@ -99,7 +99,7 @@ fn small_grid(seed: u64) -> Grid {
             effort: Effort { fair: 10, utility: 10 },
             seed,
         },
-        admission: true,
+        rules: Rules::default(),
     }
 }
 
@@ -291,7 +291,7 @@ fn a_scenario_with_platforms_of_its_own_runs() {
         slo_sets: ready.slo_sets,
         loads: ready.loads,
         plan: Plan { policies: ready.policies.unwrap(), ..small_grid(1).plan },
-        admission: true,
+        rules: Rules::default(),
     };
     let cells = grid.run(2, &NoMeter, &|_| {}).unwrap();
     assert_eq!(cells.len(), 3);

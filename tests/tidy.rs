@@ -17,7 +17,7 @@ const DIRECTIONS: [(&str, &[&str]); 18] = [
     ("models", &["units"]),
     ("workload", &["units"]),
     ("engine", &["config", "models", "units"]),
-    ("profiler", &["config", "engine", "units"]),
+    ("profiler", &["chart", "config", "engine", "units"]),
     ("server", &["config", "doorbell", "engine", "pipeline", "telemetry", "units"]),
     ("client", &["engine", "server", "telemetry", "units"]),
     // Of the scheduler only its utility, so that both sides judge by one definition.

@@ -9,6 +9,7 @@ mod models;
 mod profile;
 mod screen;
 mod serve;
+mod signals;
 mod socket;
 mod top;
 mod train;
@@ -35,7 +36,7 @@ enum Command {
     Load(load::Args),
     /// Send one input to a model and print the reply
     Infer(infer::Args),
-    /// Measure the models' latency over batch size and instances on this device
+    /// Measure the models' latency on this device: over batch size and instances, beside others
     Profile(profile::Args),
     /// Compare the policies on modelled devices, loads and SLOs, without any hardware
     Evaluate(evaluate::Args),

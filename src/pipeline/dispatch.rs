@@ -45,9 +45,9 @@ impl Pipeline {
             }
             group.find_ready(models);
             let Some(first) = group.ready.first() else { continue };
-            let deadline = models[first.index()].queue.earliest_deadline();
-            if best.is_none_or(|(earliest, _)| deadline < earliest) {
-                best = Some((deadline, index));
+            let urgency = models[first.index()].queue.urgency();
+            if best.is_none_or(|(least, _)| urgency < least) {
+                best = Some((urgency, index));
             }
         }
         best.map(|(_, index)| index)

@@ -21,6 +21,7 @@ mod queue;
 pub use crate::scheduler::{Completion, Outcome, Request};
 pub use event::{Action, Event};
 pub use model::{ModelSettings, Override};
+pub use queue::Order;
 
 use crate::scheduler::actions::{ACTIONS, Masked, masked};
 use crate::scheduler::{
@@ -132,6 +133,11 @@ impl Pipeline {
     /// True when every request has been answered.
     pub fn is_idle(&self) -> bool {
         self.running.runs().is_empty() && self.models.iter().all(|m| m.queue.is_empty())
+    }
+
+    /// In which order waiting requests run, of all models. By deadline unless it is said here.
+    pub fn set_order(&mut self, order: Order) {
+        self.models.iter_mut().for_each(|model| model.queue.set_order(order));
     }
 
     /// Puts a model under another policy; the next step decides with it. Where that policy governs

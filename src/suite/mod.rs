@@ -1,5 +1,6 @@
 //! The suite: every policy on every platform, SLO set and load, under the same arrivals.
 
+pub mod ablation;
 pub mod bench;
 pub mod capacity;
 pub mod cell;

@@ -3,6 +3,7 @@
 mod style;
 mod tables;
 
+use super::ablation::Ablation;
 use super::results::{Cell, Row};
 use super::roster::{FAIR_ORACLE, ORACLE};
 use super::stats::Estimate;
@@ -20,8 +21,8 @@ pub struct Page<'a> {
     pub cells: &'a [Cell],
     /// Published measurements, and what the model says for the same in ms.
     pub published: Vec<(Published, f64)>,
-    /// Utility with admission over utility without it, by policy, where both were run.
-    pub admission_gains: Option<Vec<(String, Estimate)>>,
+    /// The same cells without some of the house rules.
+    pub ablations: &'a [Ablation],
 }
 
 /// The whole page.
@@ -34,8 +35,8 @@ pub fn page(page: &Page<'_>) -> String {
     );
     let _ = writeln!(html, "<h1>Policies compared</h1>\n{}", introduction(page));
     html += &tables::summary(page.summary);
-    if let Some(gains) = &page.admission_gains {
-        html += &tables::gains(gains);
+    for ablation in page.ablations {
+        html += &tables::worth(ablation.rule, &ablation.worth(page.cells));
     }
     for (platform, slo) in benches(page.cells) {
         let cells: Vec<&Cell> =

@@ -4,12 +4,14 @@
 mod meter;
 mod output;
 
+use crate::pipeline::Order;
 use crate::policy_file;
 use crate::scheduler::trained::Trained;
 use crate::sim::network;
 use crate::sim::platform::Platform as Modelled;
+use crate::suite::ablation::Ablation;
 use crate::suite::cell::Plan;
-use crate::suite::grid::{self, Grid, Platform};
+use crate::suite::grid::{self, Grid, Platform, Rules};
 use crate::suite::results::Cell;
 use crate::suite::roster;
 use crate::suite::scenario::{DEFAULT_BATCH, DEFAULT_INSTANCES, Ready, Scenario};
@@ -32,6 +34,12 @@ The same seed gives the same figures, on any number of threads; decision times a
 /// Loads of `--quick`: light, full, unsteady, and when the device becomes slow.
 const QUICK_LOADS: [&str; 4] = ["steady 0.6", "steady 1.2", "bursty", "slow-down"];
 const QUICK_PLATFORMS: [&str; 2] = ["tx2", "orin_nano"];
+
+/// House rules that `--ablation` leaves out, one at a time.
+const ABLATIONS: [(&str, Rules); 2] = [
+    ("admission", Rules { admission: false, order: Order::Deadline }),
+    ("deadline order", Rules { admission: true, order: Order::Arrival }),
+];
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -60,7 +68,7 @@ pub struct Args {
     /// Weights that `sac` decides with [default: the shipped ones]
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Also run without refusing what can't be in time, and compare
+    /// Also run without refusing what can't be in time, and without deadline order, and compare
     #[arg(long)]
     ablation: bool,
     /// Runs of each policy in each cell, with seeds of their own [default: 5, quick: 3]
@@ -91,14 +99,13 @@ pub fn run(args: Args) -> Result<(), String> {
     for cell in &cells {
         print!("{}", crate::suite::table::cell(cell));
     }
-    let ablated = if args.ablation {
-        let without = Grid { admission: false, ..grid };
-        let cells = simulate(&without, &args, "without admission: ")?;
-        Some(cells)
-    } else {
-        None
-    };
-    let outcome = output::Outcome::new(args.seed, subject, cells, ablated);
+    let mut ablations = Vec::new();
+    for (rule, rules) in if args.ablation { &ABLATIONS[..] } else { &[] } {
+        let without = Grid { rules: *rules, ..grid.clone() };
+        let cells = simulate(&without, &args, &format!("without {rule}: "))?;
+        ablations.push(Ablation { rule, cells });
+    }
+    let outcome = output::Outcome::new(args.seed, subject, cells, ablations);
     print!("{}", outcome.text());
     if let Some(path) = &args.json {
         output::write(path, outcome.json()?.as_bytes())?;
@@ -152,7 +159,7 @@ fn plan(args: &Args) -> Result<Grid, String> {
         effort: if args.quick { Effort::QUICK } else { Effort::FULL },
         seed: args.seed,
     };
-    Ok(Grid { platforms: ready.platforms, slo_sets, loads, plan, admission: true })
+    Ok(Grid { platforms: ready.platforms, slo_sets, loads, plan, rules: Rules::default() })
 }
 
 /// The suite's own platforms, SLO sets and loads; fewer of each with `--quick`, unless named.

@@ -2,12 +2,13 @@
 
 use crate::sim::platform::Platform;
 use crate::sim::published::{Published, published as all_published};
+use crate::suite::ablation::Ablation;
 use crate::suite::report::Page;
 use crate::suite::results::Cell;
-use crate::suite::stats::{Estimate, mean};
 use crate::suite::summary::Summary;
 use crate::suite::table;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -20,21 +21,21 @@ pub struct Outcome {
     seed: u64,
     summary: Summary,
     cells: Vec<Cell>,
-    /// The same cells without admission.
-    ablated: Option<Vec<Cell>>,
+    ablations: Vec<Ablation>,
 }
 
 impl Outcome {
-    pub fn new(seed: u64, subject: &str, cells: Vec<Cell>, ablated: Option<Vec<Cell>>) -> Outcome {
-        Outcome { seed, summary: Summary::of(subject, &cells), cells, ablated }
+    pub fn new(seed: u64, subject: &str, cells: Vec<Cell>, ablations: Vec<Ablation>) -> Outcome {
+        Outcome { seed, summary: Summary::of(subject, &cells), cells, ablations }
     }
 
     /// What follows the cells on the terminal.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        if self.ablated.is_some() {
-            let _ = writeln!(text, "\nutility with admission over utility without it [95 %]");
-            for (policy, ratio) in self.admission_gains() {
+        for ablation in &self.ablations {
+            let rule = ablation.rule;
+            let _ = writeln!(text, "\nutility with {rule} over utility without it [95 %]");
+            for (policy, ratio) in ablation.worth(&self.cells) {
                 let _ = writeln!(text, "{policy:<12} {}", table::interval(ratio));
             }
         }
@@ -53,18 +54,24 @@ impl Outcome {
                 value
             })
             .collect();
-        let gains = self.ablated.as_ref().map(|_| {
-            self.admission_gains().into_iter().collect::<std::collections::BTreeMap<_, _>>()
-        });
+        let ablations: Vec<Value> = self
+            .ablations
+            .iter()
+            .map(|ablation| {
+                let worth: BTreeMap<_, _> = ablation.worth(&self.cells).into_iter().collect();
+                let mut value = json!(ablation);
+                value["worth"] = json!(worth);
+                value
+            })
+            .collect();
         let all = json!({
             "format": FORMAT,
             "bcedge": env!("CARGO_PKG_VERSION"),
             "seed": self.seed,
             "summary": self.summary.to_json(),
             "published": comparisons,
-            "with_admission_over_without": gains,
+            "ablations": ablations,
             "cells": self.cells,
-            "cells_without_admission": self.ablated,
         });
         serde_json::to_string_pretty(&all).map_err(|error| error.to_string())
     }
@@ -76,29 +83,8 @@ impl Outcome {
             summary: &self.summary,
             cells: &self.cells,
             published: comparisons(),
-            admission_gains: self.ablated.as_ref().map(|_| self.admission_gains()),
+            ablations: &self.ablations,
         }
-    }
-
-    /// For every policy the geometric mean over the cells of its utility with admission over that
-    /// without.
-    fn admission_gains(&self) -> Vec<(String, Estimate)> {
-        let without = self.ablated.as_deref().unwrap_or_default();
-        let policies = self.cells.first().map_or(&[][..], |cell| &cell.rows);
-        let gain = |policy: &str| {
-            let logs: Vec<Vec<f64>> = self
-                .cells
-                .iter()
-                .zip(without)
-                .filter_map(|(with, without)| Some(with.row(policy)?.over(without.row(policy)?)))
-                .collect();
-            let seeds = logs.iter().map(Vec::len).min().unwrap_or(0);
-            let by_seed: Vec<f64> = (0..seeds)
-                .map(|seed| mean(&logs.iter().map(|logs| logs[seed]).collect::<Vec<_>>()))
-                .collect();
-            Estimate::of_ratio(&by_seed)
-        };
-        policies.iter().map(|row| (row.policy.clone(), gain(&row.policy))).collect()
     }
 }
 

@@ -45,15 +45,15 @@ pub fn summary(summary: &Summary) -> String {
     )
 }
 
-pub fn gains(gains: &[(String, Estimate)]) -> String {
+pub fn worth(rule: &str, worth: &[(String, Estimate)]) -> String {
     let mut rows = String::new();
-    for (policy, ratio) in gains {
+    for (policy, ratio) in worth {
         let _ =
             writeln!(rows, "<tr><td>{}</td><td>{}</td></tr>", escaped(policy), interval(*ratio));
     }
     format!(
-        "<h2>What admission is worth</h2>\n<p>Utility with admission, which refuses at once what \
-         can't be in time, over utility without it; geometric mean over all cells.</p>\n{}",
+        "<h2>What {rule} is worth</h2>\n<p>Utility with it over utility without it; geometric mean \
+         over all cells.</p>\n{}",
         table(&["policy", "with over without [95 %]"], &rows)
     )
 }

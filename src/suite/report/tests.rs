@@ -39,7 +39,7 @@ fn the_page_is_well_formed_needs_nothing_else_and_says_what_is_modelled() {
         summary: &summary,
         cells: &cells,
         published: published.into_iter().map(|one| (one, 1.0)).collect(),
-        admission_gains: Some(vec![("fixed".into(), Estimate::exact(1.2))]),
+        ablations: &[Ablation { rule: "admission", cells: cells.clone() }],
     });
     let xml = html.trim_start_matches("<!DOCTYPE html>");
     let document = roxmltree::Document::parse(xml).unwrap_or_else(|e| panic!("{e}"));
@@ -53,7 +53,7 @@ fn the_page_is_well_formed_needs_nothing_else_and_says_what_is_modelled() {
         "nano <4GB> (modelled)",
         "steady & 1.3",
         "deadline_starved_cells",
-        "1.200",
+        "What admission is worth",
         "modelled from",
     ] {
         assert!(texts.contains(wanted), "{wanted}");
