@@ -67,7 +67,9 @@ fn row(model: &ModelConfig, config: &Config) -> [String; 7] {
         PolicyConfig::Triton { max_queue_delay_us, instances, .. } => {
             format!("triton({max_queue_delay_us} µs, {instances})")
         }
+        PolicyConfig::Sac => "sac".to_string(),
         PolicyConfig::Deadline => "deadline".to_string(),
+        PolicyConfig::Planner => "planner".to_string(),
     };
     [
         model.name.clone(),

@@ -3,7 +3,6 @@
 use super::Request;
 use crate::units::{Nanos, RequestId};
 use std::collections::VecDeque;
-use std::ops::Range;
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -46,8 +45,9 @@ impl Queue {
         self.items
     }
 
-    pub(super) fn head(&self) -> Option<&Request> {
-        self.requests.front()
+    /// In the order in which they run.
+    pub(super) fn requests(&self) -> &VecDeque<Request> {
+        &self.requests
     }
 
     /// Items that would run before `request`.
@@ -57,22 +57,6 @@ impl Queue {
             return self.items;
         }
         self.requests.iter().take(at).map(|r| r.items.0).sum()
-    }
-
-    /// How many of these items, counted from the head, may still be answered at `end`.
-    pub(super) fn in_time(&self, items: Range<u32>, end: Nanos) -> u32 {
-        let mut first = 0;
-        let mut count = 0;
-        for request in &self.requests {
-            if first >= items.end {
-                break;
-            }
-            if first >= items.start && request.deadline >= end {
-                count += request.items.0;
-            }
-            first += request.items.0;
-        }
-        count
     }
 
     /// Adds a request; the caller has checked [`Queue::is_full`].
