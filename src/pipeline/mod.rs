@@ -22,7 +22,9 @@ pub use crate::scheduler::{Completion, Outcome, Request};
 pub use event::{Action, Event};
 pub use model::{ModelSettings, Override};
 
-use crate::scheduler::{Caps, DeviceView, Interference, ModelView, Policy, Predictor, Running};
+use crate::scheduler::{
+    Caps, DeviceView, Executed, Interference, ModelView, Policy, Predictor, Running,
+};
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use group::Groups;
 use instances::{Instances, Phase};
@@ -277,6 +279,7 @@ impl Pipeline {
                 let multiplier = took.0.max(1) as f64 / alone.0.max(1) as f64;
                 m.predictor.observe(items, took, multiplier, now);
             }
+            self.groups.executed(&Executed { model, items, since, took: now - since });
         }
         let mut batch = std::mem::take(&mut slot.batch);
         for request in batch.drain(..) {

@@ -1,16 +1,24 @@
 //! From a policy's name or its place in config.ron to the policy.
 
-use super::{Policy, deadline, fixed, planner, triton};
+use super::{Policy, aimd, deadline, deeprt, fixed, lookahead, planner, triton};
 use crate::config::PolicyConfig;
 use crate::units::{BatchSize, InstanceCount, Nanos};
 
 /// The policies an operator can switch between, by name.
-pub const POLICIES: [&str; 4] = [fixed::NAME, triton::NAME, deadline::NAME, planner::NAME];
+pub const POLICIES: [&str; 7] = [
+    fixed::NAME,
+    triton::NAME,
+    aimd::NAME,
+    deadline::NAME,
+    deeprt::NAME,
+    lookahead::NAME,
+    planner::NAME,
+];
 
 /// Whether one policy of that name governs all models that have it; otherwise each model has one
 /// of its own.
 pub fn is_joint(name: &str) -> bool {
-    name == planner::NAME
+    [deeprt::NAME, lookahead::NAME, planner::NAME].contains(&name)
 }
 
 /// The policy that `config` describes.
@@ -28,6 +36,23 @@ pub fn make(config: &PolicyConfig) -> Box<dyn Policy> {
         }
         PolicyConfig::Deadline => Box::new(deadline::Deadline),
         PolicyConfig::Planner => Box::new(planner::Planner::default()),
+        PolicyConfig::Aimd { latency_percent, step, max_queue_delay_us, instances } => {
+            Box::new(aimd::Aimd::new(aimd::Settings {
+                target: f64::from(*latency_percent) / 100.0,
+                step: *step,
+                max_queue_delay: Nanos::from_micros(*max_queue_delay_us),
+                instances: InstanceCount(*instances as u16),
+            }))
+        }
+        PolicyConfig::DeepRt { window_percent, work_conserving } => {
+            Box::new(deeprt::DeepRt::new(deeprt::Settings {
+                window: f64::from(*window_percent) / 100.0,
+                work_conserving: *work_conserving,
+            }))
+        }
+        PolicyConfig::Lookahead { steepness } => {
+            Box::new(lookahead::Lookahead::new(f64::from(*steepness)))
+        }
     }
 }
 
@@ -48,6 +73,9 @@ pub fn make_named(
         triton::NAME => Some(Box::new(triton::Triton::new(&[], Nanos::ZERO, max_instances))),
         deadline::NAME => Some(Box::new(deadline::Deadline)),
         planner::NAME => Some(Box::new(planner::Planner::default())),
+        aimd::NAME => Some(make(&PolicyConfig::aimd())),
+        deeprt::NAME => Some(make(&PolicyConfig::deeprt())),
+        lookahead::NAME => Some(make(&PolicyConfig::lookahead())),
         _ => None,
     }
 }

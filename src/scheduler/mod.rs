@@ -7,9 +7,12 @@
 //! that has come.
 
 pub mod actions;
+mod aimd;
 mod deadline;
+mod deeprt;
 mod fixed;
 mod interference;
+mod lookahead;
 mod make;
 pub mod observation;
 mod planner;
@@ -43,6 +46,21 @@ pub trait Policy: Send + fmt::Debug {
     /// What to start now. `ready` are the models with a queue, an idle instance and caps that allow
     /// one more to run; never empty, the one with the earliest deadline first.
     fn dispatch(&mut self, device: &DeviceView<'_>, ready: &[ModelId]) -> Dispatch;
+
+    /// A batch of one of its models has ended well. What it learns from that shows in its next
+    /// decision; most rules learn nothing.
+    fn executed(&mut self, _batch: &Executed) {}
+}
+
+/// A batch that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executed {
+    pub model: ModelId,
+    pub items: BatchSize,
+    /// When it began.
+    pub since: Nanos,
+    /// Until its end, beside whatever ran then.
+    pub took: Nanos,
 }
 
 /// The limits a slot decision sets.
@@ -62,6 +80,10 @@ pub enum Reason {
     Configured,
     /// The largest batch whose predicted execution leaves room in the SLO.
     SloAllows,
+    /// The size that measured batches have led to.
+    Measured,
+    /// One batch at a time on the device, over all models.
+    TakesTurns,
     /// No profile and no measurement yet.
     NothingMeasured,
     /// Even one item is predicted to take longer than the SLO leaves.
@@ -75,6 +97,8 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Reason::Configured => "as configured",
             Reason::SloAllows => "largest batch the SLO allows",
+            Reason::Measured => "as measured batches allow",
+            Reason::TakesTurns => "models take turns on the device",
             Reason::NothingMeasured => "nothing measured yet",
             Reason::SloTooTight => "the SLO is tighter than one item takes",
             Reason::ManualOverride => "manual override",
