@@ -95,7 +95,8 @@ fn another_seed_gives_other_figures_and_the_page_shows_the_ablations() {
 fn what_is_wrong_is_told_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     let scenario = folder.path().join("mine.ron");
-    std::fs::write(&scenario, "(\n    platforms: [Named(\"nano\")],\n    largest_batch: 0,\n)").unwrap();
+    std::fs::write(&scenario, "(\n    platforms: [Named(\"nano\")],\n    largest_batch: 0,\n)")
+        .unwrap();
     let scenario = format!("--scenario={}", scenario.display());
     let cases: [(&[&str], &str); 7] = [
         (&["--platforms=jetson"], "there is no platform 'jetson'; there are nano, tx2"),

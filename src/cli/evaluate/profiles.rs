@@ -82,9 +82,9 @@ fn model(profile: &Profile, models: usize) -> MeasuredModel {
         }
         _ => 0,
     };
-    let smallest = grown.first().map_or(0, |(batch, bytes)| {
-        bytes.saturating_sub(scratch_bytes * u64::from(batch.0))
-    });
+    let smallest = grown
+        .first()
+        .map_or(0, |(batch, bytes)| bytes.saturating_sub(scratch_bytes * u64::from(batch.0)));
     MeasuredModel {
         name: profile.model.clone(),
         slo: Nanos::from_micros(slo_us),
@@ -163,7 +163,10 @@ mod tests {
         assert!(!platforms[0].modelled);
         assert_eq!(model.occupancy, [0.5, 0.5]);
         assert_eq!((model.max_instances, model.max_batch), (4, BatchSize(4)));
-        assert_eq!((model.weight_bytes, model.context_bytes, model.scratch_bytes), (1_000, 100, 50));
+        assert_eq!(
+            (model.weight_bytes, model.context_bytes, model.scratch_bytes),
+            (1_000, 100, 50)
+        );
         assert!((surfaces.noise - 0.03 * 1.4826).abs() < 1e-9);
     }
 
