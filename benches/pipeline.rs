@@ -30,7 +30,6 @@ impl Rig {
             feasible_only: true,
             hang_factor: 20.0,
             hang_floor: Nanos::from_millis(10_000),
-            lanes: 4,
         };
         let models =
             [ModelSettings { slo: Nanos::from_millis(100), queue_bound: 256 }; MODELS as usize];
@@ -47,7 +46,8 @@ impl Rig {
                 model,
                 max_batch: BatchSize(32),
                 max_instances: InstanceCount(8),
-                predictor: Predictor::new(&[(BatchSize(1), EXECUTION), (BatchSize(32), EXECUTION)]),
+                predictor: Predictor::new(&[(BatchSize(1), EXECUTION), (BatchSize(32), EXECUTION)])
+                    .with_demand(0.25),
             });
         }
         rig

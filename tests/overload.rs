@@ -62,7 +62,6 @@ impl World {
             feasible_only,
             hang_factor: 20.0,
             hang_floor: Nanos::from_millis(10_000),
-            lanes: instances.into(),
         };
         let model = ModelSettings { slo: SLO, queue_bound: 256 };
         let mut world = World {
@@ -77,7 +76,8 @@ impl World {
             model: MODEL,
             max_batch: BatchSize(MAX_BATCH),
             max_instances: InstanceCount(instances),
-            predictor: Predictor::new(&[1, 2, 4, 8].map(|n| (BatchSize(n), execution(n)))),
+            predictor: Predictor::new(&[1, 2, 4, 8].map(|n| (BatchSize(n), execution(n))))
+                .with_demand(1.0 / f64::from(instances)),
         });
         for instance in 0..instances {
             world.step(Event::InstanceReady { model: MODEL, instance });

@@ -91,14 +91,29 @@ struct Tally {
 
 fn policy(rng: &mut Xoshiro256PlusPlus, max_batch: u32, max_instances: u16) -> PolicyConfig {
     let instances = u32::from(rng.random_range(1..=max_instances));
-    match rng.random_range(0..3) {
+    match rng.random_range(0..9) {
         0 => PolicyConfig::Fixed { batch: rng.random_range(1..=max_batch), instances },
         1 => PolicyConfig::Triton {
             preferred_batch_sizes: vec![rng.random_range(1..=max_batch)],
             max_queue_delay_us: rng.random_range(0..20_000),
             instances,
         },
-        _ => PolicyConfig::Deadline,
+        2 => PolicyConfig::Deadline,
+        3 => PolicyConfig::Aimd {
+            latency_percent: rng.random_range(1..=100),
+            step: rng.random_range(1..=4),
+            max_queue_delay_us: rng.random_range(0..20_000),
+            instances,
+        },
+        4 => PolicyConfig::DeepRt {
+            window_percent: rng.random_range(1..=100),
+            work_conserving: rng.random_bool(0.5),
+        },
+        5 => PolicyConfig::Lookahead { steepness: rng.random_range(1..=20) },
+        // Several models under one joint policy shall be no rarity.
+        6 => PolicyConfig::deeprt(),
+        7 => PolicyConfig::lookahead(),
+        _ => PolicyConfig::Planner,
     }
 }
 
@@ -138,7 +153,6 @@ impl World {
             feasible_only,
             hang_factor: 20.0,
             hang_floor: HANG_FLOOR,
-            lanes: rng.random_range(1..=3),
         };
         World {
             seed,
@@ -291,7 +305,8 @@ impl World {
             model: ModelId(index as u16),
             max_batch: BatchSize(world.max_batch),
             max_instances: InstanceCount(world.max_instances),
-            predictor: Predictor::new(points),
+            predictor: Predictor::new(points)
+                .with_demand(1.0 / f64::from(self.rng.random_range(1..=3))),
         };
         self.step(event);
     }

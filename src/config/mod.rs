@@ -1,7 +1,7 @@
 //! config.ron: the schema, with what every value may be. Unknown fields are refused; all problems
 //! are reported at once, each with its line and column (see [`report`]).
 
-mod bounds;
+pub(crate) mod bounds;
 mod cross;
 mod explain;
 mod outline;
@@ -11,7 +11,7 @@ mod slo;
 
 pub use bounds::{MAX_MODELS, MAX_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
 pub use cross::group_id;
-pub use reader::{check, check_text};
+pub use reader::{check, check_text, load_strictly, parse_strictly};
 pub use report::ConfigErrors;
 pub use slo::auto_slo_us;
 
@@ -154,9 +154,99 @@ pub enum PolicyConfig {
         #[serde(deserialize_with = "bounds::within::<1, 64, _, _>")]
         instances: u32,
     },
-    /// Waits for a fuller batch only while the oldest request's slack allows.
+    /// The planner's dispatch under limits that a trained actor chooses (soft actor-critic).
     #[default]
+    Sac,
+    /// A trained actor chooses batch sizes only, for so many instances of every model.
+    Tac {
+        #[serde(default = "default_one", deserialize_with = "bounds::within::<1, 64, _, _>")]
+        instances: u32,
+    },
+    /// Waits for a fuller batch only while the oldest request's slack allows.
     Deadline,
+    /// Chooses between the models: plays every sensible next batch through to the end of all
+    /// queues, and starts the one that loses the least utility.
+    Planner,
+    /// Clipper's adaptive batching: the largest batch grows while executions stay within a target.
+    Aimd {
+        /// Share of the SLO that an execution may take.
+        #[serde(
+            default = "default_latency_percent",
+            deserialize_with = "bounds::within::<1, 100, _, _>"
+        )]
+        latency_percent: u32,
+        /// Items that the largest batch grows by after a full one within the target.
+        #[serde(default = "default_step", deserialize_with = "bounds::within::<1, 64, _, _>")]
+        step: u32,
+        /// The oldest request waits at most this long for a full batch; up to a minute.
+        #[serde(default, deserialize_with = "bounds::within::<0, 60_000_000, _, _>")]
+        max_queue_delay_us: u64,
+        #[serde(default = "default_replicas", deserialize_with = "bounds::within::<1, 64, _, _>")]
+        instances: u32,
+    },
+    /// DeepRT: what arrives in a window is one job; jobs of all models run one at a time, the
+    /// earliest deadline first.
+    DeepRt {
+        /// Length of a window as a share of the shortest deadline; the paper's is 50.
+        #[serde(
+            default = "default_window_percent",
+            deserialize_with = "bounds::within::<1, 100, _, _>"
+        )]
+        window_percent: u32,
+        /// Whether a window ends early when the device would idle; not in the paper.
+        #[serde(default = "default_true")]
+        work_conserving: bool,
+    },
+    /// EdgeServing without early exits: models take turns, next is the one whose batch leaves all
+    /// queues the least urgent.
+    Lookahead {
+        /// How much more a request counts when it has waited for its SLO than at its arrival, as
+        /// the logarithm of the factor; the paper's is 1.
+        #[serde(default = "default_steepness", deserialize_with = "bounds::within::<1, 20, _, _>")]
+        steepness: u32,
+    },
+}
+
+// Tuned on a steady load of 0.6 of the capacity of the modelled platforms.
+fn default_latency_percent() -> u32 {
+    10
+}
+fn default_step() -> u32 {
+    2
+}
+fn default_replicas() -> u32 {
+    1
+}
+fn default_window_percent() -> u32 {
+    3
+}
+fn default_steepness() -> u32 {
+    6
+}
+
+impl PolicyConfig {
+    /// `Aimd` with the values that config.ron may leave out.
+    pub fn aimd() -> PolicyConfig {
+        PolicyConfig::Aimd {
+            latency_percent: default_latency_percent(),
+            step: default_step(),
+            max_queue_delay_us: 0,
+            instances: default_replicas(),
+        }
+    }
+
+    /// `DeepRt` with the values that config.ron may leave out.
+    pub fn deeprt() -> PolicyConfig {
+        PolicyConfig::DeepRt {
+            window_percent: default_window_percent(),
+            work_conserving: default_true(),
+        }
+    }
+
+    /// `Lookahead` with the values that config.ron may leave out.
+    pub fn lookahead() -> PolicyConfig {
+        PolicyConfig::Lookahead { steepness: default_steepness() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -173,6 +263,11 @@ pub struct SchedulerConfig {
     /// … but not before this.
     #[serde(deserialize_with = "bounds::within::<1, 3_600_000, _, _>")]
     pub hang_floor_ms: u64,
+    /// Whether the policy `sac` goes on learning while it serves.
+    pub learning: bool,
+    /// Where it keeps what it has learnt; a start goes on from there.
+    #[serde(deserialize_with = "bounds::path")]
+    pub policy_file: PathBuf,
 }
 
 impl Default for SchedulerConfig {
@@ -182,6 +277,8 @@ impl Default for SchedulerConfig {
             admission: Admission::Feasible,
             hang_factor: 20.0,
             hang_floor_ms: 10_000,
+            learning: true,
+            policy_file: PathBuf::from("engines/policy.safetensors"),
         }
     }
 }
@@ -228,6 +325,9 @@ fn default_max_batch() -> u32 {
 }
 fn default_max_instances() -> u32 {
     2
+}
+fn default_one() -> u32 {
+    1
 }
 fn default_queue_bound() -> u32 {
     256

@@ -1,96 +1,120 @@
 //! The part of a step that moves requests on: expire, recover instances, form and start batches.
 
-use super::instances::Phase;
 use super::model::Model;
-use super::{Action, Outcome, Pipeline};
-use crate::scheduler::{Dispatch, QueueView};
+use super::{Action, Outcome, Pipeline, device};
+use crate::scheduler::{Dispatch, Interference, Running, Start};
 use crate::units::{BatchSize, ModelId, Nanos};
 
 impl Pipeline {
-    /// All models, the one with the least slack first whenever several could start a batch.
+    /// All models; of several policies the one with the most urgent queue is asked first.
     pub(super) fn advance_all(&mut self, now: Nanos, actions: &mut Vec<Action>) {
         for index in 0..self.models.len() {
             self.recover_instances(ModelId(index as u16), now, actions);
             self.expire(ModelId(index as u16), now, actions);
-            self.models[index].waits_until = None;
         }
-        while let Some(model) = self.most_urgent(now) {
-            self.dispatch(model, now, actions);
+        for group in &mut self.groups.groups {
+            group.waits_until = None;
+        }
+        while let Some(group) = self.most_urgent() {
+            self.dispatch(group, now, actions);
         }
     }
 
     /// One model whose queue has changed.
     pub(super) fn advance(&mut self, model: ModelId, now: Nanos, actions: &mut Vec<Action>) {
         self.expire(model, now, actions);
-        self.models[model.index()].waits_until = None;
-        while self.can_dispatch(model, now) {
-            self.dispatch(model, now, actions);
+        let index = self.groups.of(model);
+        self.groups.groups[index].waits_until = None;
+        loop {
+            let group = &mut self.groups.groups[index];
+            group.find_ready(&self.models);
+            if group.ready.is_empty() || group.waits_until.is_some() {
+                break;
+            }
+            self.dispatch(index, now, actions);
         }
     }
 
-    fn can_dispatch(&self, model: ModelId, now: Nanos) -> bool {
-        let m = &self.models[model.index()];
-        m.ready
-            && m.waits_until.is_none_or(|time| time <= now)
-            && !m.queue.is_empty()
-            && m.instances.running() < u32::from(m.caps.instances.0)
-            && m.instances.idle().is_some()
-    }
-
-    fn most_urgent(&self, now: Nanos) -> Option<ModelId> {
-        (0..self.models.len() as u16)
-            .map(ModelId)
-            .filter(|&model| self.can_dispatch(model, now))
-            .min_by_key(|model| self.models[model.index()].queue.earliest_deadline())
-    }
-
-    /// Asks the policy; afterwards the model has started a batch or knows until when it waits.
-    fn dispatch(&mut self, model: ModelId, now: Nanos, actions: &mut Vec<Action>) {
-        let m = &mut self.models[model.index()];
-        let (Some(head), Some(instance)) = (m.queue.head(), m.instances.idle()) else { return };
-        let queue = &m.queue;
-        let view = QueueView {
-            now,
-            queued_items: queue.items(),
-            head_deadline: head.deadline,
-            oldest_arrival: &|| queue.oldest_arrival().unwrap_or(now),
-            in_time: &|items, end| queue.in_time(items, end),
-            caps: m.caps,
-            crowding: f64::from(self.running + 1) / f64::from(self.settings.lanes.max(1)),
-            predictor: &m.predictor,
-        };
-        match self.policies[model.index()].dispatch(&view) {
-            Dispatch::WaitUntil(time) => m.waits_until = Some(time.max(Nanos(now.0 + 1))),
-            Dispatch::Take(wanted) => {
-                let limit = wanted.0.clamp(1, m.caps.batch.0);
-                let batch = &mut m.instances.slots[instance as usize].batch;
-                let mut items = 0;
-                while items < limit
-                    && let Some(request) = m.queue.pop_fitting(limit - items, items == 0)
-                {
-                    items += request.items.0;
-                    batch.push(request);
-                }
-                let items = BatchSize(items);
-                let predicted = m.predictor.predict(items).unwrap_or(Nanos::ZERO);
-                let patience =
-                    predicted.scale(self.settings.hang_factor).max(self.settings.hang_floor);
-                m.instances.start(instance, items, now, now + patience);
-                self.running += 1;
-                actions.push(Action::Run { model, instance });
+    /// The group to ask next: with a model that could start, and not told to wait.
+    fn most_urgent(&mut self) -> Option<usize> {
+        let Pipeline { groups, models, .. } = self;
+        let mut best = None;
+        for (index, group) in groups.groups.iter_mut().enumerate() {
+            if group.waits_until.is_some() {
+                continue;
+            }
+            group.find_ready(models);
+            let Some(first) = group.ready.first() else { continue };
+            let urgency = models[first.index()].queue.urgency();
+            if best.is_none_or(|(least, _)| urgency < least) {
+                best = Some((urgency, index));
             }
         }
+        best.map(|(_, index)| index)
     }
 
-    /// Whether the device has a free lane and at most one request waits for it.
+    /// Asks the policy of a group whose `ready` is up to date; afterwards one of its models has
+    /// started a batch, or the group knows until when it waits.
+    fn dispatch(&mut self, group: usize, now: Nanos, actions: &mut Vec<Action>) {
+        let Pipeline { groups, models, running, interference, .. } = self;
+        let group = &mut groups.groups[group];
+        let model = |id: ModelId| models[id.index()].view(now);
+        let view = device(now, running, interference, models.len(), &model);
+        match group.policy.dispatch(&view, &group.ready) {
+            Dispatch::WaitUntil(time) => group.waits_until = Some(time.max(Nanos(now.0 + 1))),
+            Dispatch::Start(model, wanted) => self.start_batch(model, wanted, now, actions),
+        }
+    }
+
+    /// Moves up to `wanted` items from the queue to an idle instance.
+    fn start_batch(
+        &mut self,
+        model: ModelId,
+        wanted: BatchSize,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        let at_leisure = self.is_at_leisure();
+        let m = &mut self.models[model.index()];
+        let limit = wanted.0.clamp(1, m.caps.batch.0);
+        if self.settings.feasible_only && !at_leisure {
+            shed_hopeless(m, limit, &self.running, &self.interference, now, actions);
+        }
+        let Some(instance) = m.instances.idle() else { return };
+        let batch = &mut m.instances.slots[instance as usize].batch;
+        let (mut items, mut deadline) = (0, Nanos::MAX);
+        while items < limit
+            && let Some(request) = m.queue.pop_fitting(limit - items, items == 0)
+        {
+            items += request.items.0;
+            deadline = deadline.min(request.deadline);
+            batch.push(request);
+        }
+        if batch.is_empty() {
+            return;
+        }
+        let requests = batch.len() as u32;
+        let items = BatchSize(items);
+        let start = Start { model, instance, items, requests, deadline };
+        self.running.start(start, &m.predictor, &self.interference, now);
+        let predicted = m.predictor.predict(items).unwrap_or(Nanos::ZERO);
+        let patience = predicted.scale(self.settings.hang_factor).max(self.settings.hang_floor);
+        m.instances.start(instance, items, now, now + patience);
+        actions.push(Action::Run { model, instance });
+    }
+
+    /// Whether the device is not full and at most one request waits for it.
     pub(super) fn is_at_leisure(&self) -> bool {
-        self.running < self.settings.lanes
-            && self.models.iter().map(|m| m.queue.len()).sum::<usize>() <= 1
+        self.running.load() < 1.0 && self.models.iter().map(|m| m.queue.len()).sum::<usize>() <= 1
     }
 
     /// Answers what waited too long, or can't be in time any more.
     fn expire(&mut self, model: ModelId, now: Nanos, actions: &mut Vec<Action>) {
-        let earliest_answer = self.earliest_answer(&self.models[model.index()], now);
+        if self.models[model.index()].queue.is_empty() {
+            return;
+        }
+        let at_leisure = self.is_at_leisure();
+        let earliest_answer = self.earliest_answer(&self.models[model.index()], at_leisure, now);
         let m = &mut self.models[model.index()];
         while let Some(request) = m.queue.pop_expired(now, earliest_answer) {
             let outcome = if request.queue_until <= now {
@@ -100,15 +124,15 @@ impl Pipeline {
             } else {
                 Outcome::Infeasible { needed: earliest_answer - now, left: request.deadline - now }
             };
-            actions.push(Action::Answer { request, outcome });
+            m.answer(request, outcome, now, actions);
         }
     }
 
     /// Requests with an earlier deadline than this are hopeless.
-    fn earliest_answer(&self, m: &Model, now: Nanos) -> Nanos {
+    fn earliest_answer(&self, m: &Model, at_leisure: bool, now: Nanos) -> Nanos {
         if !self.settings.feasible_only {
             Nanos::ZERO
-        } else if self.is_at_leisure() && m.instances.idle().is_some() {
+        } else if at_leisure && m.instances.idle().is_some() {
             // Nobody else wants the time: it need only not be late already.
             now
         } else {
@@ -117,8 +141,8 @@ impl Pipeline {
     }
 
     /// When the next queued request of a non-empty queue becomes hopeless.
-    pub(super) fn next_expiry(&self, m: &Model, now: Nanos) -> Nanos {
-        let execution = self.earliest_answer(m, now) - now;
+    pub(super) fn next_expiry(&self, m: &Model, at_leisure: bool, now: Nanos) -> Nanos {
+        let execution = self.earliest_answer(m, at_leisure, now) - now;
         let expiry = (m.queue.earliest_deadline() - execution) + Nanos(1);
         // One that has just become so, by what this step started, is answered by the next.
         if self.settings.feasible_only { expiry.max(now + Nanos(1)) } else { Nanos::MAX }
@@ -126,24 +150,41 @@ impl Pipeline {
 
     /// Gives up hung instances, and starts those that are missing.
     fn recover_instances(&mut self, model: ModelId, now: Nanos, actions: &mut Vec<Action>) {
-        for index in 0..self.models[model.index()].instances.slots.len() {
-            let slot = &mut self.models[model.index()].instances.slots[index];
-            match slot.phase {
-                Phase::Running { hung_at, .. } if hung_at <= now => {
-                    let instance = index as u16;
-                    actions.push(Action::AbandonInstance { model, instance });
-                    self.lose_instance(model, instance, now, actions);
-                }
-                Phase::Backoff { until } if until <= now => slot.phase = Phase::Empty,
-                _ => {}
-            }
+        while let Some(instance) = self.models[model.index()].instances.look(now) {
+            actions.push(Action::AbandonInstance { model, instance });
+            self.lose_instance(model, instance, now, actions);
         }
         let m = &mut self.models[model.index()];
         while m.ready
-            && let Some(instance) = m.instances.startable(m.caps.instances.get())
+            && let Some(instance) = m.instances.start_another(m.caps.instances.get())
         {
-            m.instances.slots[instance as usize].phase = Phase::Starting;
             actions.push(Action::StartInstance { model, instance });
         }
+    }
+}
+
+/// Answers the requests at the head of the queue that would be late if a batch of up to `limit`
+/// items started now: running them keeps no deadline, and costs others theirs.
+fn shed_hopeless(
+    m: &mut Model,
+    limit: u32,
+    running: &Running,
+    interference: &Interference,
+    now: Nanos,
+    actions: &mut Vec<Action>,
+) {
+    if !m.predictor.is_fresh(now) {
+        return;
+    }
+    while let Some(head) = m.queue.requests().front() {
+        let items = BatchSize(m.queue.items().min(limit).max(head.items.0));
+        let Some(alone) = m.predictor.alone(items) else { return };
+        let multiplier = interference.multiplier(m.predictor.demand(items), running.load());
+        let (needed, left) = (alone.scale(multiplier), head.deadline - now);
+        if needed <= left {
+            return;
+        }
+        let Some(request) = m.queue.pop() else { return };
+        m.answer(request, Outcome::Infeasible { needed, left }, now, actions);
     }
 }

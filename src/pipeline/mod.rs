@@ -13,18 +13,23 @@
 mod admission;
 mod dispatch;
 mod event;
+mod group;
 mod instances;
 mod model;
 mod queue;
-mod request;
 
+pub use crate::scheduler::{Completion, Outcome, Request};
 pub use event::{Action, Event};
 pub use model::{ModelSettings, Override};
-pub use request::{Completion, Outcome, Request};
+pub use queue::Order;
 
-use crate::scheduler::{Caps, ModelObservation, Observation, Policy, Predictor};
+use crate::scheduler::actions::{ACTIONS, Masked, masked};
+use crate::scheduler::{
+    Caps, DeviceView, Executed, Insight, Interference, ModelView, Policy, Predictor, Running,
+};
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
-use instances::{Instances, Phase};
+use group::Groups;
+use instances::Instances;
 use model::Model;
 
 /// What the pipeline needs to know of the machine and the house rules.
@@ -37,9 +42,6 @@ pub struct Settings {
     /// A batch is hung after `hang_factor` × its prediction, but not before `hang_floor`.
     pub hang_factor: f64,
     pub hang_floor: Nanos,
-    /// Batches the device runs side by side without slowing each other: on a CPU, its cores over
-    /// the threads of an instance.
-    pub lanes: u32,
 }
 
 /// The state machine.
@@ -47,12 +49,11 @@ pub struct Settings {
 pub struct Pipeline {
     settings: Settings,
     models: Vec<Model>,
-    /// Indexed like `models`.
-    policies: Vec<Box<dyn Policy>>,
-    observation: Observation,
+    groups: Groups,
+    /// Batches under way, over all models.
+    running: Running,
+    interference: Interference,
     next_slot: Nanos,
-    /// Batches running, over all models.
-    running: u32,
     draining: bool,
 }
 
@@ -81,10 +82,10 @@ impl Pipeline {
         Pipeline {
             settings,
             models: models.iter().map(|&m| Model::new(m)).collect(),
-            policies,
-            observation: Observation::default(),
+            groups: Groups::new(policies),
+            running: Running::default(),
+            interference: Interference,
             next_slot: Nanos::ZERO,
-            running: 0,
             draining: false,
         }
     }
@@ -105,18 +106,17 @@ impl Pipeline {
 
     /// When to step with [`Event::Tick`] if nothing happens before.
     pub fn next_wake(&self, now: Nanos) -> Nanos {
+        let at_leisure = self.is_at_leisure();
         let model_wake = |m: &Model| {
             let queue = if m.queue.is_empty() {
                 Nanos::MAX
             } else {
-                m.waits_until
-                    .unwrap_or(Nanos::MAX)
-                    .min(m.queue.next_timeout())
-                    .min(self.next_expiry(m, now))
+                m.queue.next_timeout().min(self.next_expiry(m, at_leisure, now))
             };
             queue.min(m.instances.next_wake())
         };
-        self.models.iter().map(model_wake).min().unwrap_or(Nanos::MAX).min(self.next_slot)
+        let models = self.models.iter().map(model_wake).min().unwrap_or(Nanos::MAX);
+        models.min(self.groups.next_wake(&self.models)).min(self.next_slot)
     }
 
     /// The requests that this instance is running.
@@ -127,25 +127,39 @@ impl Pipeline {
 
     /// When the batch began that this instance is running.
     pub fn batch_since(&self, model: ModelId, instance: u16) -> Option<Nanos> {
-        match self.models[model.index()].instances.slots.get(instance as usize)?.phase {
-            Phase::Running { since, .. } => Some(since),
-            _ => None,
-        }
+        self.models[model.index()].instances.since(instance)
     }
 
     /// True when every request has been answered.
     pub fn is_idle(&self) -> bool {
-        self.running == 0 && self.models.iter().all(|m| m.queue.is_empty())
+        self.running.runs().is_empty() && self.models.iter().all(|m| m.queue.is_empty())
     }
 
-    /// Puts another policy in force; the next step decides with it.
+    /// In which order waiting requests run, of all models. By deadline unless it is said here.
+    pub fn set_order(&mut self, order: Order) {
+        self.models.iter_mut().for_each(|model| model.queue.set_order(order));
+    }
+
+    /// Puts a model under another policy; the next step decides with it. Where that policy governs
+    /// several models and is in force for others already, it takes this one in.
     pub fn set_policy(&mut self, model: ModelId, policy: Box<dyn Policy>) {
-        self.policies[model.index()] = policy;
+        self.groups.change(model, policy);
         self.decide_soon(model);
     }
 
     pub fn policy_name(&self, model: ModelId) -> &'static str {
-        self.policies[model.index()].name()
+        self.groups.policy(model).name()
+    }
+
+    /// What a trained policy thought of its last decision for a model.
+    pub fn insight(&self, model: ModelId) -> Option<Insight<'_>> {
+        self.groups.policy(model).insight(model)
+    }
+
+    /// Why each action of a trained policy is not allowed for a model at `now`.
+    pub fn masked(&self, model: ModelId, now: Nanos) -> [Option<Masked>; ACTIONS] {
+        let model = self.models[model.index()].view(now);
+        std::array::from_fn(|action| masked(&model, action))
     }
 
     /// Puts manual settings above the policy's; an empty one gives the model back to it.
@@ -192,18 +206,14 @@ impl Pipeline {
         match event {
             Event::Arrive(request) => return self.arrive(request, now, actions),
             Event::Cancel { model, id } => {
-                if let Some(request) = self.models[model.index()].queue.cancel(id) {
-                    actions.push(Action::Answer { request, outcome: Outcome::Cancelled });
+                let m = &mut self.models[model.index()];
+                if let Some(request) = m.queue.cancel(id) {
+                    m.answer(request, Outcome::Cancelled, now, actions);
                 }
                 return Some(model);
             }
             Event::InstanceReady { model, instance } => {
-                let slot = self.models[model.index()].instances.slots.get_mut(instance as usize);
-                if let Some(slot) = slot
-                    && slot.phase == Phase::Starting
-                {
-                    slot.phase = Phase::Idle;
-                }
+                self.models[model.index()].instances.made(instance);
             }
             Event::InstanceLost { model, instance } => {
                 self.lose_instance(model, instance, now, actions);
@@ -223,7 +233,7 @@ impl Pipeline {
             }
             Event::ModelGone(model) => {
                 self.models[model.index()].instances.retire();
-                self.refuse_queue(model, Outcome::ModelNotReady, actions);
+                self.refuse_queue(model, Outcome::ModelNotReady, now, actions);
             }
             Event::Tick => {}
             Event::Drain => self.draining = true,
@@ -231,8 +241,8 @@ impl Pipeline {
                 self.draining = true;
                 for index in 0..self.models.len() {
                     let model = ModelId(index as u16);
-                    self.refuse_queue(model, Outcome::ShuttingDown, actions);
-                    self.give_up_batches(model, Outcome::ShuttingDown, actions);
+                    self.refuse_queue(model, Outcome::ShuttingDown, now, actions);
+                    self.give_up_batches(model, Outcome::ShuttingDown, now, actions);
                 }
             }
         }
@@ -256,7 +266,7 @@ impl Pipeline {
             admission::refuse(m)
         };
         match refusal {
-            Some(outcome) => actions.push(Action::Answer { request, outcome }),
+            Some(outcome) => m.answer(request, outcome, now, actions),
             None => m.queue.push(request),
         }
         Some(request.model)
@@ -272,13 +282,18 @@ impl Pipeline {
     ) {
         let m = &mut self.models[model.index()];
         let Some((since, items)) = m.instances.finish(instance) else { return };
-        self.running -= 1;
+        let run = self.running.finish(model, instance, &self.interference, now);
         let slot = &mut m.instances.slots[instance as usize];
         if ok {
-            m.predictor.observe(items, now - since, now);
             slot.recovered();
+            if let Some((alone, took)) = run {
+                let multiplier = took.0.max(1) as f64 / alone.0.max(1) as f64;
+                m.predictor.observe(items, took, multiplier, now);
+            }
+            self.groups.executed(&Executed { model, items, since, took: now - since });
         }
-        for request in slot.batch.drain(..) {
+        let mut batch = std::mem::take(&mut slot.batch);
+        for request in batch.drain(..) {
             let outcome = if ok {
                 Outcome::Completed(Completion {
                     queue: since - request.arrival,
@@ -290,8 +305,9 @@ impl Pipeline {
             } else {
                 Outcome::EngineFailed
             };
-            actions.push(Action::Answer { request, outcome });
+            m.answer(request, outcome, now, actions);
         }
+        m.instances.slots[instance as usize].batch = batch;
     }
 
     fn lose_instance(
@@ -303,62 +319,80 @@ impl Pipeline {
     ) {
         let m = &mut self.models[model.index()];
         if m.instances.finish(instance).is_some() {
-            self.running -= 1;
+            self.running.finish(model, instance, &self.interference, now);
         }
         let Some(slot) = m.instances.slots.get_mut(instance as usize) else { return };
-        for request in slot.batch.drain(..) {
-            actions.push(Action::Answer { request, outcome: Outcome::InstanceLost });
+        let mut batch = std::mem::take(&mut slot.batch);
+        m.instances.died(instance, now);
+        for request in batch.drain(..) {
+            m.answer(request, Outcome::InstanceLost, now, actions);
         }
-        slot.died(now);
+        m.instances.slots[instance as usize].batch = batch;
     }
 
     /// Answers everything that waits for a model, and lets nothing more in.
-    fn refuse_queue(&mut self, model: ModelId, outcome: Outcome, actions: &mut Vec<Action>) {
+    fn refuse_queue(
+        &mut self,
+        model: ModelId,
+        outcome: Outcome,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
         let m = &mut self.models[model.index()];
         m.ready = false;
         while let Some(request) = m.queue.pop() {
-            actions.push(Action::Answer { request, outcome });
+            m.answer(request, outcome, now, actions);
         }
     }
 
     /// Answers everything a model runs and forgets its instances.
-    fn give_up_batches(&mut self, model: ModelId, outcome: Outcome, actions: &mut Vec<Action>) {
+    fn give_up_batches(
+        &mut self,
+        model: ModelId,
+        outcome: Outcome,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        self.running.forget(model, &self.interference, now);
         let m = &mut self.models[model.index()];
-        self.running -= m.instances.running();
         for slot in std::mem::take(&mut m.instances).slots {
             for request in slot.batch {
-                actions.push(Action::Answer { request, outcome });
+                m.answer(request, outcome, now, actions);
             }
         }
     }
 
     /// The slot decision for all models.
     fn decide(&mut self, now: Nanos) {
-        self.observe(now);
-        for (index, policy) in self.policies.iter_mut().enumerate() {
-            let caps = policy.decide(&self.observation, ModelId(index as u16));
-            self.models[index].apply(caps);
+        for index in 0..self.groups.groups.len() {
+            let Pipeline { groups, models, running, interference, .. } = self;
+            let group = &mut groups.groups[index];
+            group.caps.clear();
+            group.caps.extend(group.models.iter().map(|id| models[id.index()].caps));
+            let model = |id: ModelId| models[id.index()].view(now);
+            let view = device(now, running, interference, models.len(), &model);
+            group.policy.decide(&view, &group.models, &mut group.caps);
+            for (id, &caps) in group.models.iter().zip(&group.caps) {
+                models[id.index()].apply(caps);
+            }
         }
     }
 
     /// Something changed that the next step must decide about, not the next slot.
     fn decide_soon(&mut self, model: ModelId) {
         self.next_slot = Nanos::ZERO;
-        self.models[model.index()].waits_until = None;
+        let group = self.groups.of(model);
+        self.groups.groups[group].waits_until = None;
     }
+}
 
-    fn observe(&mut self, now: Nanos) {
-        self.observation.now = now;
-        let models = &mut self.observation.models;
-        models.resize_with(self.models.len(), ModelObservation::default);
-        for (seen, m) in models.iter_mut().zip(&self.models) {
-            seen.slo = m.settings.slo;
-            seen.max_batch = m.max_batch;
-            seen.max_instances = m.max_instances;
-            seen.queued_items = m.queue.items();
-            seen.running = m.instances.running();
-            seen.arrival_rate = m.arrival_rate(now);
-            seen.predictor.clone_from(&m.predictor);
-        }
-    }
+/// What a policy is shown.
+fn device<'a>(
+    now: Nanos,
+    running: &'a Running,
+    interference: &'a Interference,
+    models: usize,
+    model: &'a dyn Fn(ModelId) -> ModelView<'a>,
+) -> DeviceView<'a> {
+    DeviceView { now, runs: running.runs(), load: running.load(), interference, models, model }
 }

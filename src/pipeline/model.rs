@@ -2,7 +2,8 @@
 
 use super::instances::Instances;
 use super::queue::Queue;
-use crate::scheduler::{Caps, Predictor, Reason};
+use super::{Action, Outcome, Request};
+use crate::scheduler::{Caps, Demand, ModelView, Predictor, Reason, Tally, utility};
 use crate::units::{BatchSize, InstanceCount, Nanos};
 
 /// What is known of a model before its engine is loaded.
@@ -26,6 +27,11 @@ impl Override {
     }
 }
 
+/// Requests of about this long make up the recent cost and hit rate …
+const RECENT_S: f64 = 5.0;
+/// … but not fewer than this.
+const FEWEST_RECENT: f64 = 8.0;
+
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) settings: ModelSettings,
@@ -37,9 +43,9 @@ pub(super) struct Model {
     pub(super) max_instances: InstanceCount,
     pub(super) caps: Caps,
     pub(super) overridden: Override,
-    /// The policy lets the queue wait until then, unless something happens to the model before.
-    pub(super) waits_until: Option<Nanos>,
-    arrivals: DecayingRate,
+    fast_arrivals: DecayingRate<1>,
+    slow_arrivals: DecayingRate<10>,
+    tally: Tally,
 }
 
 impl Model {
@@ -58,17 +64,39 @@ impl Model {
                 reason: Reason::NothingMeasured,
             },
             overridden: Override::default(),
-            waits_until: None,
-            arrivals: DecayingRate::default(),
+            fast_arrivals: DecayingRate::default(),
+            slow_arrivals: DecayingRate::default(),
+            tally: Tally::default(),
         }
     }
 
     pub(super) fn count_arrival(&mut self, items: BatchSize, now: Nanos) {
-        self.arrivals.add(f64::from(items.0), now);
+        self.tally.arrived += 1;
+        self.fast_arrivals.add(f64::from(items.0), now);
+        self.slow_arrivals.add(f64::from(items.0), now);
     }
 
-    pub(super) fn arrival_rate(&self, now: Nanos) -> f64 {
-        self.arrivals.per_second(now)
+    /// Ends a request: counts it and tells the driver.
+    pub(super) fn answer(
+        &mut self,
+        request: Request,
+        outcome: Outcome,
+        now: Nanos,
+        actions: &mut Vec<Action>,
+    ) {
+        if outcome != Outcome::Cancelled {
+            let met = matches!(outcome, Outcome::Completed(done) if done.slo_met);
+            let cost =
+                utility::cost(met, now - request.arrival, request.deadline - request.arrival);
+            let recent = (self.slow_arrivals.per_second(now) * RECENT_S).max(FEWEST_RECENT);
+            let tally = &mut self.tally;
+            tally.answered += 1;
+            tally.slo_met += u64::from(met);
+            tally.cost += cost;
+            tally.recent_cost += (cost - tally.recent_cost) / recent;
+            tally.recent_hit_rate += (f64::from(u8::from(met)) - tally.recent_hit_rate) / recent;
+        }
+        actions.push(Action::Answer { request, outcome });
     }
 
     /// Puts a policy's decision in force, below the manual settings and within the limits.
@@ -83,6 +111,36 @@ impl Model {
         };
     }
 
+    /// There is a queue, an idle instance, and leave to run it.
+    pub(super) fn can_start(&self) -> bool {
+        self.ready
+            && !self.queue.is_empty()
+            && self.instances.running() < u32::from(self.caps.instances.0)
+            && self.instances.idle().is_some()
+    }
+
+    /// What policies see.
+    pub(super) fn view(&self, now: Nanos) -> ModelView<'_> {
+        ModelView {
+            ready: self.ready,
+            slo: self.settings.slo,
+            max_batch: self.max_batch,
+            max_instances: self.max_instances,
+            caps: self.caps,
+            queue: self.queue.requests(),
+            queued_items: self.queue.items(),
+            queue_bound: self.queue.bound(),
+            running: self.instances.running(),
+            can_start: self.can_start(),
+            predictor: &self.predictor,
+            demand: Demand {
+                fast_per_s: self.fast_arrivals.per_second(now),
+                slow_per_s: self.slow_arrivals.per_second(now),
+            },
+            tally: &self.tally,
+        }
+    }
+
     /// The time before which no answer to a queued request can come; later deadlines than this
     /// can still be met.
     pub(super) fn earliest_answer(&self, now: Nanos) -> Nanos {
@@ -95,22 +153,20 @@ impl Model {
     }
 }
 
-/// Events per second, exponentially forgotten over about a second.
+/// Events per second, exponentially forgotten over about `MEMORY_S` seconds.
 #[derive(Clone, Copy, Debug, Default)]
-struct DecayingRate {
+struct DecayingRate<const MEMORY_S: u32> {
     value: f64,
     at: Nanos,
 }
 
-impl DecayingRate {
-    const MEMORY_S: f64 = 1.0;
-
+impl<const MEMORY_S: u32> DecayingRate<MEMORY_S> {
     fn add(&mut self, count: f64, now: Nanos) {
-        self.value = self.per_second(now) + count / Self::MEMORY_S;
+        self.value = self.per_second(now) + count / f64::from(MEMORY_S);
         self.at = now;
     }
 
     fn per_second(&self, now: Nanos) -> f64 {
-        self.value * (-(now - self.at).as_secs_f64() / Self::MEMORY_S).exp()
+        self.value * (-(now - self.at).as_secs_f64() / f64::from(MEMORY_S)).exp()
     }
 }

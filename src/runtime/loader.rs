@@ -73,7 +73,8 @@ fn load_one(model: &ModelConfig, config: &Config) -> Result<Loaded, String> {
     let time = |point: &Point| Nanos((point.latency_us_p50 * 1e3) as u64);
     let points: Vec<_> = alone.map(|point| (point.batch, time(point))).collect();
     let points_us: Vec<_> = points.iter().map(|&(b, time)| (b.0, time.as_micros())).collect();
-    let predictor = Predictor::new(&points);
+    // A thread of an instance has a core to itself while there are enough of them.
+    let predictor = Predictor::new(&points).with_demand(1.0 / f64::from(config.lanes()));
     let slo = match model.slo {
         Slo::Ms(millis) => Nanos::from_millis(millis),
         Slo::Us(micros) => Nanos::from_micros(micros),

@@ -6,8 +6,10 @@
 //! ```
 
 mod commands;
+mod faults;
 mod fleet;
 mod instance;
+mod learner;
 mod loader;
 mod reactor;
 mod seat;
@@ -16,6 +18,7 @@ mod status;
 use crate::config::{Admission, Config};
 use crate::pipeline::{ModelSettings, Pipeline, Settings};
 use crate::scheduler;
+use crate::scheduler::trained::{self, Trained};
 use crate::server::{self, gateway::Gateway};
 use crate::telemetry::device::DeviceMonitor;
 use crate::telemetry::log::LogBuffer;
@@ -23,7 +26,7 @@ use crate::telemetry::snapshot::{ApplianceState, DeviceSnapshot};
 use crate::units::{ModelId, Nanos};
 use arc_swap::ArcSwap;
 use fleet::Fleet;
-use reactor::Reactor;
+use reactor::{Channels, Reactor};
 use seat::Seat;
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,21 +104,20 @@ impl Appliance {
         let wanted = (0..config.models.len() as u16).map(ModelId);
         let wanted = wanted.filter(|model| config.models[model.index()].load).collect();
         loader::load(&config, wanted, &load_sender, &port.reactor_bell).map_err(os)?;
+        let (trained, brain) = brain(&config).map_err(os)?;
         let status = Status::new(&config, &port, log.clone(), device.clone());
         let fleet = Fleet::new(config.models.iter().map(|m| m.name.clone()));
         let attend = port.attend.clone();
-        let seat = Seat::new(port, |seat, port| {
-            Reactor::new(
-                seat,
-                port,
-                pipeline(&config),
-                fleet,
-                status,
-                config.clone(),
-                lifecycle_end,
-                (load_sender, load_reports),
-            )
-        });
+        let reactor = Reactor::new(
+            port,
+            pipeline(&config, &trained),
+            fleet,
+            status,
+            config.clone(),
+            Channels { lifecycle: lifecycle_end, load_sender, load_reports },
+            brain,
+        );
+        let seat = Seat::new(reactor);
         // Nobody else sets it.
         let _ = attend.set(Box::new({
             let seat = seat.clone();
@@ -185,14 +187,13 @@ fn join<T>(thread: JoinHandle<T>, name: &str) -> Result<T, String> {
     thread.join().map_err(|_| format!("the {name} thread panicked; the log says where"))
 }
 
-fn pipeline(config: &Config) -> Pipeline {
+fn pipeline(config: &Config, trained: &Trained) -> Pipeline {
     let scheduler = &config.scheduler;
     let settings = Settings {
         slot: Nanos::from_millis(scheduler.slot_ms),
         feasible_only: scheduler.admission == Admission::Feasible,
         hang_factor: scheduler.hang_factor,
         hang_floor: Nanos::from_millis(scheduler.hang_floor_ms),
-        lanes: config.lanes(),
     };
     let models: Vec<ModelSettings> = config
         .models
@@ -200,9 +201,36 @@ fn pipeline(config: &Config) -> Pipeline {
         .map(|m| ModelSettings { slo: Nanos::from_millis(1_000), queue_bound: m.queue_bound })
         .collect();
     let policies = config.models.iter();
-    let policies =
-        policies.map(|m| scheduler::make(m.policy.as_ref().unwrap_or(&config.policy))).collect();
+    let policies = policies
+        .map(|m| scheduler::make_with(m.policy.as_ref().unwrap_or(&config.policy), trained))
+        .collect();
     Pipeline::new(settings, &models, policies)
+}
+
+/// What the trained policy decides with, and the thread that trains it further.
+fn brain(config: &Config) -> std::io::Result<(Trained, Brain)> {
+    let file = &config.scheduler.policy_file;
+    let (actor, origin, notice) = learner::weights(file, trained::shipped_sac());
+    let mut trained = Trained::with(actor);
+    let (notices, notices_end) = mpsc::channel();
+    if let Some(notice) = notice {
+        // The other end is in hand.
+        let _ = notices.send(notice);
+    }
+    let learning = config.scheduler.learning;
+    let link = learner::start(trained.sac.clone(), file.clone(), learning, notices)?;
+    trained.experiences = Some(link.experiences.clone());
+    Ok((trained.clone(), Brain { trained, link: Some(link), origin, notices: notices_end }))
+}
+
+/// The trained policy's side of the reactor.
+struct Brain {
+    trained: Trained,
+    /// `None` once it has died, and the operator has been told.
+    link: Option<learner::LearnerLink>,
+    /// Where the weights came from that serving began with.
+    origin: String,
+    notices: mpsc::Receiver<learner::Notice>,
 }
 
 /// The thread that owns all sockets, and the signals.

@@ -4,37 +4,40 @@
 //! It waits for nobody and, after warm-up, allocates nothing for a request: payloads move from the
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
-use super::Lifecycle;
 use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::{Report, WorkError, WorkItem};
 use super::loader::LoadReport;
 use super::seat::{Calls, Seat, Turn};
 use super::status::Status;
+use super::{Brain, Lifecycle};
 use crate::config::Config;
 use crate::pipeline::{Action, Event, Outcome, Pipeline, Request};
 use crate::server::gateway::{
     Answer, AnswerOutput, Payload, ReactorPort, Submission, ToIngress, ToReactor,
 };
-use crate::telemetry::snapshot::ModelState;
 use crate::units::{BatchSize, ModelId, Nanos, RequestId};
 use ringbuf::traits::{Consumer, Observer, Producer};
 use std::sync::{Arc, Weak, mpsc};
 
 /// Snapshots are made this often.
 const SNAPSHOT_PERIOD: Nanos = Nanos::from_millis(100);
+/// A turn takes at most so many reports: with engines that take no time, each brings the next one
+/// about, and the thread that sits there has other things to do.
+const MOST_REPORTS: usize = 64;
 /// A client that gives no priority comes after all that give one.
 const DEFAULT_PRIORITY: u32 = u32::MAX;
 
 pub(super) struct Reactor {
     /// Where this reactor is kept.
-    seat: Weak<Seat>,
+    pub(super) seat: Weak<Seat>,
     pub(super) port: ReactorPort,
     pub(super) pipeline: Pipeline,
     pub(super) fleet: Fleet,
     pub(super) status: Status,
     pub(super) config: Arc<Config>,
     pub(super) load_waiters: Vec<LoadWaiter>,
+    pub(super) brain: Brain,
     pub(super) coming_up: Vec<ComingUp>,
     pub(super) load_sender: mpsc::Sender<LoadReport>,
     /// Models that were taken down and have batches under way.
@@ -44,10 +47,10 @@ pub(super) struct Reactor {
     lifecycle: mpsc::Receiver<Lifecycle>,
     load_reports: mpsc::Receiver<LoadReport>,
     /// Indexed by the low half of a request's id.
-    held: Vec<Held>,
+    pub(super) held: Vec<Held>,
     actions: Vec<Action>,
     /// Events that carrying out actions brought about; they go in after those.
-    deferred: Vec<Event>,
+    pub(super) deferred: Vec<Event>,
     next_snapshot: Nanos,
     /// Whom the turn has made work for.
     calls: Calls,
@@ -55,29 +58,37 @@ pub(super) struct Reactor {
     pub(super) stopping: bool,
 }
 
+/// What reaches the reactor besides requests: wishes of the appliance, and engines as they load.
+pub(super) struct Channels {
+    pub(super) lifecycle: mpsc::Receiver<Lifecycle>,
+    /// For the loaders that the reactor starts.
+    pub(super) load_sender: mpsc::Sender<LoadReport>,
+    pub(super) load_reports: mpsc::Receiver<LoadReport>,
+}
+
 /// What the reactor keeps of a request, by its id.
 #[derive(Default)]
-struct Held {
+pub(super) struct Held {
     model: Option<(RequestId, ModelId)>,
     payload: Payload,
     outputs: Vec<AnswerOutput>,
-    error: Option<WorkError>,
+    pub(super) error: Option<WorkError>,
 }
 
 impl Reactor {
     pub(super) fn new(
-        seat: &Arc<Seat>,
         port: ReactorPort,
         pipeline: Pipeline,
         fleet: Fleet,
         status: Status,
         config: Arc<Config>,
-        lifecycle: mpsc::Receiver<Lifecycle>,
-        (load_sender, load_reports): (mpsc::Sender<LoadReport>, mpsc::Receiver<LoadReport>),
+        channels: Channels,
+        brain: Brain,
     ) -> Reactor {
+        let Channels { lifecycle, load_sender, load_reports } = channels;
         let capacity = port.answers.capacity().get();
         let mut reactor = Reactor {
-            seat: Arc::downgrade(seat),
+            seat: Weak::new(),
             port,
             pipeline,
             fleet,
@@ -90,6 +101,7 @@ impl Reactor {
             loaded_early: Vec::new(),
             lifecycle,
             load_reports,
+            brain,
             held: (0..capacity).map(|_| Held::default()).collect(),
             actions: Vec::with_capacity(256),
             deferred: Vec::new(),
@@ -109,16 +121,16 @@ impl Reactor {
 
     /// Requests and what instances report, which is all that is urgent, then what time demands.
     pub(super) fn quick_turn(&mut self) -> Turn {
-        self.take_requests_and_reports();
+        let is_unfinished = self.take_requests_and_reports();
         let now = self.keep_time();
         let is_retiring = !self.retiring.is_empty();
         let wake = if is_retiring { now } else { self.next_turn(now) };
-        Turn { wake, calls: std::mem::take(&mut self.calls) }
+        Turn { wake, is_unfinished, calls: std::mem::take(&mut self.calls) }
     }
 
     /// Everything that has come in since the last turn, then what time demands.
     pub(super) fn full_turn(&mut self) -> Turn {
-        self.take_requests_and_reports();
+        let is_unfinished = self.take_requests_and_reports();
         while let Ok(report) = self.load_reports.try_recv() {
             self.loaded(report);
         }
@@ -131,14 +143,16 @@ impl Reactor {
         }
         let now = self.keep_time();
         self.show(now);
-        Turn { wake: self.next_turn(now), calls: std::mem::take(&mut self.calls) }
+        let wake = self.next_turn(now);
+        Turn { wake, is_unfinished, calls: std::mem::take(&mut self.calls) }
     }
 
     fn next_turn(&self, now: Nanos) -> Nanos {
         self.pipeline.next_wake(now).min(self.next_snapshot)
     }
 
-    fn take_requests_and_reports(&mut self) {
+    /// True when there may be more reports.
+    fn take_requests_and_reports(&mut self) -> bool {
         while let Some(message) = self.port.submissions.try_pop() {
             match message {
                 ToReactor::Submit { id, arrival, submission } => {
@@ -147,9 +161,11 @@ impl Reactor {
                 ToReactor::Cancel(id) => self.cancel(id),
             }
         }
-        while let Some((model, instance, report)) = self.fleet.next_report() {
+        for _ in 0..MOST_REPORTS {
+            let Some((model, instance, report)) = self.fleet.next_report() else { return false };
             self.report(model, instance, report);
         }
+        true
     }
 
     /// Steps if it is time to.
@@ -168,6 +184,7 @@ impl Reactor {
             return;
         }
         self.next_snapshot = now + SNAPSHOT_PERIOD;
+        self.hear_learner();
         // Before the snapshot is made: whoever asks from here on gets the next one.
         let waiting: Vec<_> = first.into_iter().chain(self.port.refreshes.try_iter()).collect();
         self.publish(now);
@@ -316,49 +333,6 @@ impl Reactor {
         self.step(Event::BatchDone { model, instance, ok });
     }
 
-    /// The engine returned an error; its batch is answered with it. The instance makes itself a new
-    /// context, before it takes its next job.
-    fn engine_failed(&mut self, model: ModelId, instance: u16, text: String) {
-        self.note_error(model, instance, Outcome::EngineFailed, &text);
-        self.status.replaced(
-            model,
-            format!("instance {instance}: a batch failed: {text}; its context is replaced"),
-        );
-    }
-
-    /// The instance's thread ended: by a panic, or before it began.
-    fn lost(&mut self, model: ModelId, instance: u16, text: String) {
-        self.note_error(model, instance, Outcome::InstanceLost, &text);
-        self.status.replaced(model, format!("instance {instance}: {text}; it is replaced"));
-        self.fleet.remove(model, instance);
-        self.step(Event::InstanceLost { model, instance });
-    }
-
-    /// Keeps the reason for the answers that the next step gives, where a request has no reason of
-    /// its own.
-    fn note_error(&mut self, model: ModelId, instance: u16, outcome: Outcome, text: &str) {
-        for request in self.pipeline.batch(model, instance) {
-            let error = &mut self.held[index(request.id)].error;
-            error.get_or_insert_with(|| WorkError { outcome, text: text.into() });
-        }
-    }
-
-    fn abandon(&mut self, model: ModelId, instance: u16) {
-        self.status.replaced(
-            model,
-            format!(
-                "instance {instance} does not come back from its batch; it is given up and replaced"
-            ),
-        );
-        if self.fleet.abandon(model, instance) {
-            return;
-        }
-        let reason = "too many of its instances hang; restart the appliance, or load it again";
-        self.status.set_state(model, ModelState::Failed(reason.into()));
-        self.deferred.push(Event::ModelGone(model));
-        self.retire(model);
-    }
-
     fn answer(&mut self, request: &Request, mut outcome: Outcome, now: Nanos) {
         let held = &mut self.held[index(request.id)];
         held.model = None;
@@ -380,10 +354,10 @@ impl Reactor {
     }
 
     fn publish(&mut self, now: Nanos) {
-        self.status.publish(&self.pipeline, &self.fleet, &self.port, now);
+        self.status.publish(&self.pipeline, &self.fleet, &self.port, &self.brain, now);
     }
 }
 
-fn index(id: RequestId) -> usize {
+pub(super) fn index(id: RequestId) -> usize {
     id.0 as u32 as usize
 }

@@ -8,7 +8,7 @@
 
 use super::reactor::Reactor;
 use crate::doorbell::Doorbell;
-use crate::server::gateway::{IngressBell, ReactorPort};
+use crate::server::gateway::IngressBell;
 use crate::units::Nanos;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -24,6 +24,8 @@ const MOST_TURNS: u32 = 4;
 pub(super) struct Turn {
     /// When the next full turn is due if nothing is handed over before.
     pub(super) wake: Nanos,
+    /// More is there than one turn takes.
+    pub(super) is_unfinished: bool,
     pub(super) calls: Calls,
 }
 
@@ -50,42 +52,33 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// `make` is given the seat, to be handed to instances, and makes the reactor.
-    pub(super) fn new(
-        port: ReactorPort,
-        make: impl FnOnce(&Arc<Seat>, ReactorPort) -> Reactor,
-    ) -> Arc<Seat> {
-        let seat = Arc::new(Seat {
-            reactor: Mutex::new(None),
-            bell: port.reactor_bell.clone(),
-            ingress_bell: port.ingress_bell.clone(),
-            pending: AtomicBool::new(false),
-            looks_at: AtomicU64::new(0),
-            epoch: port.epoch,
-        });
-        let reactor = make(&seat, port);
-        if let Ok(mut place) = seat.reactor.lock() {
-            *place = Some(reactor);
-        }
-        seat
+    pub(super) fn new(mut reactor: Reactor) -> Arc<Seat> {
+        Arc::new_cyclic(|seat| {
+            reactor.seat = seat.clone();
+            Seat {
+                bell: reactor.port.reactor_bell.clone(),
+                ingress_bell: reactor.port.ingress_bell.clone(),
+                pending: AtomicBool::new(false),
+                looks_at: AtomicU64::new(0),
+                epoch: reactor.port.epoch,
+                reactor: Mutex::new(Some(reactor)),
+            }
+        })
     }
 
     /// The caller has handed something over: it is seen to at once by the caller, or soon by
     /// whoever sits there now.
     pub(super) fn attend(&self) {
-        self.pending.store(true, Ordering::Relaxed);
+        // Not a store: whoever clears it is to see what all have handed over who set it before.
+        self.pending.swap(true, Ordering::Release);
+        fence(Ordering::SeqCst);
         for _ in 0..MOST_TURNS {
-            // Either `try_lock` finds the seat free, or who gets up from it sees `pending`: there
-            // is a fence like this one between any unlocking and the look that follows it.
-            fence(Ordering::SeqCst);
-            if !self.pending.load(Ordering::Relaxed) {
-                return;
-            }
             match self.reactor.try_lock() {
                 Ok(mut seat) => {
                     let Some(reactor) = &mut *seat else { return };
-                    self.pending.store(false, Ordering::Relaxed);
+                    self.begin_turn();
                     let turn = reactor.quick_turn();
+                    self.note_unfinished(&turn);
                     let is_early = turn.wake.0 < self.looks_at.load(Ordering::Relaxed);
                     if is_early {
                         self.looks_at.store(turn.wake.0, Ordering::Relaxed);
@@ -100,8 +93,27 @@ impl Seat {
                 // A turn has panicked: the reactor's own thread is to see that.
                 Err(TryLockError::Poisoned(_)) => break,
             }
+            // As before the first `try_lock`: either that finds the seat free, or who gets up from
+            // it sees `pending`, since a fence like this one comes before his look, too.
+            fence(Ordering::SeqCst);
+            if !self.pending.load(Ordering::Relaxed) {
+                return;
+            }
         }
         self.bell.ring();
+    }
+
+    /// Only for who sits: what is handed over from here on is `pending` anew, and what was before
+    /// is seen in the turn.
+    fn begin_turn(&self) {
+        self.pending.swap(false, Ordering::Acquire);
+    }
+
+    /// Only for who sits.
+    fn note_unfinished(&self, turn: &Turn) {
+        if turn.is_unfinished {
+            self.pending.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Wakes whom a turn has made work for. Not before the seat is free: who is woken on the same
@@ -121,17 +133,22 @@ impl Seat {
     /// When a turn has panicked, on whatever thread.
     pub(super) fn run(&self) -> Result<(), String> {
         loop {
-            let Turn { wake, calls } = {
+            let Turn { wake, calls, .. } = {
                 let panicked = |_| "a turn of the reactor panicked; the log says where".to_owned();
                 let mut seat = self.reactor.lock().map_err(panicked)?;
                 let Some(reactor) = &mut *seat else { return Ok(()) };
                 self.bell.begin_look();
-                self.pending.store(false, Ordering::Relaxed);
+                self.begin_turn();
                 let turn = reactor.full_turn();
+                self.note_unfinished(&turn);
                 self.looks_at.store(turn.wake.0, Ordering::Relaxed);
                 if reactor.is_stopping() {
                     // Instances and the gateway keep the seat; what it holds ends here.
-                    *seat = None;
+                    let reactor = seat.take();
+                    drop(seat);
+                    if let Some(reactor) = reactor {
+                        reactor.stop();
+                    }
                     return Ok(());
                 }
                 turn

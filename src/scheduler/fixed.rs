@@ -1,6 +1,6 @@
 //! `fixed(b, m)`: never waits, never changes its mind.
 
-use super::{Caps, Dispatch, Observation, Policy, QueueView, Reason};
+use super::{Caps, DeviceView, Dispatch, Policy, Reason};
 use crate::units::{BatchSize, InstanceCount, ModelId};
 
 pub(super) const NAME: &str = "fixed";
@@ -23,11 +23,12 @@ impl Policy for Fixed {
         NAME
     }
 
-    fn decide(&mut self, _: &Observation, _: ModelId) -> Caps {
-        Caps { batch: self.batch, instances: self.instances, reason: Reason::Configured }
+    fn decide(&mut self, _: &DeviceView<'_>, _: &[ModelId], caps: &mut [Caps]) {
+        let (batch, instances) = (self.batch, self.instances);
+        caps.fill(Caps { batch, instances, reason: Reason::Configured });
     }
 
-    fn dispatch(&mut self, queue: &QueueView<'_>) -> Dispatch {
-        Dispatch::Take(queue.caps.batch)
+    fn dispatch(&mut self, device: &DeviceView<'_>, ready: &[ModelId]) -> Dispatch {
+        Dispatch::Start(ready[0], device.of(ready[0]).caps.batch)
     }
 }

@@ -1,35 +1,87 @@
 //! How batch size and concurrency are chosen.
 //!
-//! A [`Policy`] works on two time scales. Each *slot* it decides a model's [`Caps`]: the largest
+//! A [`Policy`] works on two time scales. Each *slot* it decides its models' [`Caps`]: the largest
 //! batch and the number of instances that may run. At each *dispatch* (an arrival, a completion, a
-//! time it asked for) it says how many waiting items a free instance takes now, or until when it
-//! waits for more.
+//! time it asked for) it says which model starts how many of its waiting items now, or until when
+//! all wait. It sees the whole device ([`DeviceView`]): other models' queues, what runs, how far
+//! that has come.
 
+pub mod actions;
+mod aimd;
 mod deadline;
+mod deeprt;
 mod fixed;
+mod interference;
+pub mod learned;
+mod lookahead;
+mod make;
+pub mod nn;
+pub mod observation;
+mod planner;
 mod predictor;
+mod request;
+mod running;
+pub mod sac;
+pub mod trained;
 mod triton;
 pub mod utility;
+mod view;
 
+pub use interference::Interference;
+pub use make::{POLICIES, is_joint, make, make_named, make_with};
 pub use predictor::Predictor;
+pub use request::{Completion, Outcome, Request};
+pub use running::{Run, Running, Start};
+pub use view::{Demand, DeviceView, ModelView, Tally};
 
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use std::fmt;
-use std::ops::Range;
 
-/// The policies an operator can switch between, by name.
-pub const POLICIES: [&str; 3] = [fixed::NAME, triton::NAME, deadline::NAME];
-
-/// Chooses batch size and concurrency for one model.
+/// Chooses batch size and concurrency for the models it governs: for one, or, where the choice is
+/// between models ([`is_joint`]), for all that have this policy.
 pub trait Policy: Send + fmt::Debug {
     /// One of [`POLICIES`].
     fn name(&self) -> &'static str;
 
-    /// The slot's decision for `model`. It is clamped to what the model can do.
-    fn decide(&mut self, observation: &Observation, model: ModelId) -> Caps;
+    /// The slot's decision: new values for `caps`, which belong to `models` in the same order and
+    /// hold those in force. They are clamped to what each model can do.
+    fn decide(&mut self, device: &DeviceView<'_>, models: &[ModelId], caps: &mut [Caps]);
 
-    /// What to do with the queue while an instance is free and the caps allow one more to run.
-    fn dispatch(&mut self, queue: &QueueView<'_>) -> Dispatch;
+    /// What to start now. `ready` are the models with a queue, an idle instance and caps that allow
+    /// one more to run; never empty, the one with the earliest deadline first.
+    fn dispatch(&mut self, device: &DeviceView<'_>, ready: &[ModelId]) -> Dispatch;
+
+    /// What a learnt policy thought of its last decision for a model.
+    fn insight(&self, _model: ModelId) -> Option<Insight<'_>> {
+        None
+    }
+
+    /// A batch of one of its models has ended well. What it learns from that shows in its next
+    /// decision; most rules learn nothing.
+    fn executed(&mut self, _batch: &Executed) {}
+}
+
+/// A learnt decision and its alternatives; see [`actions`].
+#[derive(Clone, Copy, Debug)]
+pub struct Insight<'a> {
+    /// By action; 0 where it is not allowed.
+    pub probabilities: &'a [f32],
+    pub allowed: &'a [bool],
+    /// The one that was taken.
+    pub action: usize,
+    /// Of the choice, in nats.
+    pub entropy: f32,
+}
+
+/// A batch that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executed {
+    pub model: ModelId,
+    pub items: BatchSize,
+    /// When it began.
+    pub since: Nanos,
+    /// Until its end, beside whatever ran then.
+    pub took: Nanos,
 }
 
 /// The limits a slot decision sets.
@@ -49,6 +101,12 @@ pub enum Reason {
     Configured,
     /// The largest batch whose predicted execution leaves room in the SLO.
     SloAllows,
+    /// The trained actor's choice.
+    Learned,
+    /// The size that measured batches have led to.
+    Measured,
+    /// One batch at a time on the device, over all models.
+    TakesTurns,
     /// No profile and no measurement yet.
     NothingMeasured,
     /// Even one item is predicted to take longer than the SLO leaves.
@@ -62,6 +120,9 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Reason::Configured => "as configured",
             Reason::SloAllows => "largest batch the SLO allows",
+            Reason::Learned => "the trained policy's choice",
+            Reason::Measured => "as measured batches allow",
+            Reason::TakesTurns => "models take turns on the device",
             Reason::NothingMeasured => "nothing measured yet",
             Reason::SloTooTight => "the SLO is tighter than one item takes",
             Reason::ManualOverride => "manual override",
@@ -72,85 +133,11 @@ impl fmt::Display for Reason {
 /// A dispatch decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dispatch {
-    /// Start a batch of up to this many items, at least one request.
-    Take(BatchSize),
-    /// Ask again at this time, or when something happens to the model before it.
+    /// Start a batch of up to this many items of this model, at least one request; then ask again.
+    Start(ModelId, BatchSize),
+    /// Ask again at this time, or when something happens before it.
     WaitUntil(Nanos),
 }
 
-/// What a policy sees of all models in a slot.
-#[derive(Clone, Debug, Default)]
-pub struct Observation {
-    pub now: Nanos,
-    /// Indexed by [`ModelId`].
-    pub models: Vec<ModelObservation>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct ModelObservation {
-    pub slo: Nanos,
-    /// Limits of the engine and the configuration.
-    pub max_batch: BatchSize,
-    pub max_instances: InstanceCount,
-    pub queued_items: u32,
-    pub running: u32,
-    /// Items per second, over about the last second.
-    pub arrival_rate: f64,
-    pub predictor: Predictor,
-}
-
-/// One model's queue at a dispatch. It is not empty, and an instance is free.
-pub struct QueueView<'a> {
-    pub now: Nanos,
-    pub queued_items: u32,
-    /// Deadline of the request that comes first.
-    pub head_deadline: Nanos,
-    /// Arrival of the request that has waited longest.
-    pub oldest_arrival: &'a dyn Fn() -> Nanos,
-    /// How many of these items, counted from the one that comes first, have a deadline not before
-    /// this time.
-    pub in_time: &'a dyn Fn(Range<u32>, Nanos) -> u32,
-    pub caps: Caps,
-    /// Batches for each of the device's lanes, over all models, if one more starts: up to 1 it has
-    /// a lane to itself, at 1.5 it runs beside others for two thirds of the speed.
-    pub crowding: f64,
-    pub predictor: &'a Predictor,
-}
-
-/// The policy that `config` describes, for a model with these limits.
-pub fn make(config: &crate::config::PolicyConfig) -> Box<dyn Policy> {
-    use crate::config::PolicyConfig;
-    match config {
-        PolicyConfig::Fixed { batch, instances } => {
-            Box::new(fixed::Fixed::new(BatchSize(*batch), InstanceCount(*instances as u16)))
-        }
-        PolicyConfig::Triton { preferred_batch_sizes, max_queue_delay_us, instances } => {
-            Box::new(triton::Triton::new(
-                preferred_batch_sizes,
-                Nanos::from_micros(*max_queue_delay_us),
-                InstanceCount(*instances as u16),
-            ))
-        }
-        PolicyConfig::Deadline => Box::new(deadline::Deadline),
-    }
-}
-
-/// The policy an operator picked by name, with settings that suit any model: its own if `config`
-/// is of that kind, else one that uses all the model has. `None` for an unknown name.
-pub fn make_named(
-    name: &str,
-    config: &crate::config::PolicyConfig,
-    max_batch: BatchSize,
-    max_instances: InstanceCount,
-) -> Option<Box<dyn Policy>> {
-    let own = make(config);
-    if own.name() == name {
-        return Some(own);
-    }
-    match name {
-        fixed::NAME => Some(Box::new(fixed::Fixed::new(max_batch, max_instances))),
-        triton::NAME => Some(Box::new(triton::Triton::new(&[], Nanos::ZERO, max_instances))),
-        deadline::NAME => Some(Box::new(deadline::Deadline)),
-        _ => None,
-    }
-}
+#[cfg(test)]
+mod testing;

@@ -1,4 +1,8 @@
 //! Predicted execution time of a batch: a measured profile, corrected by what is measured now.
+//!
+//! Three things make it up: the time alone (from the profile), the device's present speed (drift:
+//! heat, power modes), and the neighbours. What the neighbours do is [`super::Interference`]'s;
+//! here stands only how crowded it usually is, for whoever can't know who will run beside a batch.
 
 use crate::units::{BatchSize, Nanos};
 
@@ -9,6 +13,8 @@ const GAIN: f64 = 0.2;
 const SURPRISE: f64 = 2.0;
 /// The correction stays within these.
 const DRIFT: std::ops::RangeInclusive<f64> = 0.1..=20.0;
+/// Weight of the newest execution in the usual crowding.
+const CROWDING_GAIN: f64 = 0.1;
 /// Most batch sizes told apart; the powers of two up to 128 and room for odd ones.
 const MAX_POINTS: usize = 16;
 /// A prediction that no execution has confirmed for this long must not refuse a request:
@@ -18,17 +24,28 @@ const FRESH: Nanos = Nanos::from_millis(1_000);
 const FRESH_EXECUTIONS: u64 = 3;
 
 /// Execution time by batch size. Grows with the batch; between the known sizes it is linear.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Predictor {
     /// (items, execution time), both ascending.
     points: Vec<(u32, f64)>,
     /// Whether the points come from a profile, or were learnt from executions.
     profiled: bool,
-    /// Measured over predicted, smoothed: neighbours, heat, power modes.
+    /// Measured over predicted, smoothed: heat, power modes.
     drift: f64,
+    /// Execution time beside the usual neighbours over execution time alone, smoothed.
+    crowding: f64,
+    /// (items, share of the device that such a batch takes), ascending; empty: all of it.
+    demands: Vec<(u32, f64)>,
     last_seen: Option<Nanos>,
     /// What the last execution usually takes; not what it took, which one stall makes absurd.
     usual_execution: Nanos,
+}
+
+impl Default for Predictor {
+    /// Nothing known.
+    fn default() -> Predictor {
+        Predictor::new(&[])
+    }
 }
 
 impl Clone for Predictor {
@@ -43,6 +60,8 @@ impl Clone for Predictor {
         self.points.clone_from(&source.points);
         self.profiled = source.profiled;
         self.drift = source.drift;
+        self.crowding = source.crowding;
+        self.demands.clone_from(&source.demands);
         self.last_seen = source.last_seen;
         self.usual_execution = source.usual_execution;
     }
@@ -59,12 +78,58 @@ impl Predictor {
         make_ascending(&mut points);
         let profiled = !points.is_empty();
         points.reserve(MAX_POINTS - points.len());
-        Predictor { points, profiled, drift: 1.0, last_seen: None, usual_execution: Nanos::ZERO }
+        Predictor {
+            points,
+            profiled,
+            drift: 1.0,
+            crowding: 1.0,
+            demands: Vec::new(),
+            last_seen: None,
+            usual_execution: Nanos::ZERO,
+        }
     }
 
-    /// Predicted execution time of `batch` items; `None` while nothing is known.
-    pub fn predict(&self, batch: BatchSize) -> Option<Nanos> {
+    /// Says that one batch of whatever size takes this share of the device, above 0 and at most 1.
+    pub fn with_demand(self, share: f64) -> Predictor {
+        self.with_demands(&[(BatchSize::ONE, share)])
+    }
+
+    /// The same by batch size, ascending; in between it is linear.
+    pub fn with_demands(mut self, shares: &[(BatchSize, f64)]) -> Predictor {
+        self.demands.clear();
+        let least = f64::MIN_POSITIVE;
+        self.demands
+            .extend(shares.iter().map(|&(batch, share)| (batch.0, share.clamp(least, 1.0))));
+        self
+    }
+
+    /// Share of the device that a batch takes: two that take half each run side by side as fast as
+    /// alone.
+    pub fn demand(&self, batch: BatchSize) -> f64 {
+        let above = self.demands.partition_point(|&(size, _)| size < batch.0);
+        match (above.checked_sub(1).map(|below| self.demands[below]), self.demands.get(above)) {
+            (Some((a, low)), Some(&(b, high))) => {
+                low + (high - low) * f64::from(batch.0 - a) / f64::from(b - a)
+            }
+            (Some((_, share)), None) | (None, Some(&(_, share))) => share,
+            (None, None) => 1.0,
+        }
+    }
+
+    /// Predicted execution time of `batch` items with nothing beside them; `None` while nothing is
+    /// known.
+    pub fn alone(&self, batch: BatchSize) -> Option<Nanos> {
         Some(Nanos((self.base(batch)? * self.drift) as u64))
+    }
+
+    /// Predicted execution time of `batch` items beside what usually runs beside them.
+    pub fn predict(&self, batch: BatchSize) -> Option<Nanos> {
+        Some(Nanos((self.base(batch)? * self.drift * self.crowding) as u64))
+    }
+
+    /// How many times longer executions of late took beside their neighbours than alone.
+    pub fn crowding(&self) -> f64 {
+        self.crowding
     }
 
     /// Whether an execution has confirmed the predictions lately.
@@ -78,12 +143,13 @@ impl Predictor {
         self.drift
     }
 
-    /// Learns from one execution.
-    pub fn observe(&mut self, batch: BatchSize, execution: Nanos, now: Nanos) {
+    /// Learns from one execution that slowed down `multiplier` times beside its neighbours.
+    pub fn observe(&mut self, batch: BatchSize, execution: Nanos, multiplier: f64, now: Nanos) {
         self.last_seen = Some(now);
-        let measured = execution.0.max(1) as f64;
+        self.crowding += CROWDING_GAIN * (multiplier - self.crowding);
+        let measured = execution.0.max(1) as f64 / multiplier;
         let usual = self.base(batch).map_or(measured, |base| base.min(measured));
-        self.usual_execution = Nanos(usual as u64);
+        self.usual_execution = Nanos((usual * self.crowding) as u64);
         if self.profiled {
             if let Some(base) = self.base(batch) {
                 let surprise = (measured / (base * self.drift)).clamp(1.0 / SURPRISE, SURPRISE);
@@ -108,13 +174,17 @@ impl Predictor {
 
     fn base(&self, batch: BatchSize) -> Option<f64> {
         let n = batch.0;
+        // Asked at every event for one item. Fewer items than ever measured: no more than the
+        // smallest measured batch takes.
+        match self.points.first() {
+            Some(&(size, time)) if n <= size => return Some(time),
+            _ => {}
+        }
         let above = self.points.partition_point(|&(size, _)| size < n);
         let exact = self.points.get(above).filter(|&&(size, _)| size == n);
         match (exact, &self.points[..above], self.points.get(above)) {
             (Some(&(_, time)), _, _) => Some(time),
-            (None, [], None) => None,
-            // Fewer items than ever measured: no more than the smallest measured batch takes.
-            (None, [], Some(&(_, time))) => Some(time),
+            (None, [], _) => None,
             (None, [.., (a, low)], Some(&(b, high))) => {
                 Some(low + (high - low) * f64::from(n - a) / f64::from(b - a))
             }
@@ -171,7 +241,7 @@ mod tests {
     fn follows_a_twofold_slow_down() {
         let mut p = Predictor::new(&[(BatchSize(1), us(100)), (BatchSize(4), us(200))]);
         for i in 0..20 {
-            p.observe(BatchSize(4), us(400), us(i));
+            p.observe(BatchSize(4), us(400), 1.0, us(i));
         }
         assert!((p.drift() - 2.0).abs() < 0.02, "{}", p.drift());
         assert!(predict_us(&p, 1).abs_diff(200) < 3, "all sizes slow down together");
@@ -180,7 +250,7 @@ mod tests {
     #[test]
     fn one_hiccup_changes_little() {
         let mut p = Predictor::new(&[(BatchSize(1), us(100))]);
-        p.observe(BatchSize(1), us(50_000), us(0));
+        p.observe(BatchSize(1), us(50_000), 1.0, us(0));
         assert!(p.drift() <= 1.2 + 1e-9, "{}", p.drift());
     }
 
@@ -188,9 +258,9 @@ mod tests {
     fn learns_without_a_profile() {
         let mut p = Predictor::new(&[]);
         assert!(!p.is_fresh(us(0)));
-        p.observe(BatchSize(4), us(400), us(0));
+        p.observe(BatchSize(4), us(400), 1.0, us(0));
         assert_eq!(predict_us(&p, 2), 400);
-        p.observe(BatchSize(1), us(100), us(0));
+        p.observe(BatchSize(1), us(100), 1.0, us(0));
         assert_eq!(predict_us(&p, 2), 200);
         assert!(p.is_fresh(us(1_000_000)));
         assert!(!p.is_fresh(us(1_000_001)));
@@ -199,11 +269,11 @@ mod tests {
     #[test]
     fn a_slow_model_is_confirmed_less_often_but_one_slow_run_changes_nothing() {
         let mut slow = Predictor::new(&[(BatchSize(1), us(2_000_000))]);
-        slow.observe(BatchSize(1), us(2_100_000), us(0));
+        slow.observe(BatchSize(1), us(2_100_000), 1.0, us(0));
         assert!(slow.is_fresh(us(6_000_000)));
         assert!(!slow.is_fresh(us(6_000_001)));
         let mut fast = Predictor::new(&[(BatchSize(1), us(100))]);
-        fast.observe(BatchSize(1), us(9_000_000), us(0));
+        fast.observe(BatchSize(1), us(9_000_000), 1.0, us(0));
         assert!(!fast.is_fresh(us(1_000_001)), "or it would refuse all for half a minute");
     }
 }

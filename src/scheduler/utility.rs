@@ -8,9 +8,9 @@
 use crate::units::Nanos;
 
 /// Below a quarter of the SLO nothing more is to be gained.
-const LEAST_COST: f64 = 0.25;
+pub const LEAST_COST: f64 = 0.25;
 /// What a request costs at least that was late, rejected, expired or failed.
-const MISS_COST: f64 = 4.0;
+pub const MISS_COST: f64 = 4.0;
 
 /// The requests that arrived in one window, and how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,13 +28,13 @@ impl Cohort {
     pub fn add_met(&mut self, latency: Nanos, slo: Nanos) {
         self.requests += 1;
         self.slo_met += 1;
-        self.cost += ratio(latency, slo).max(LEAST_COST);
+        self.cost += cost(true, latency, slo);
     }
 
     /// Counts a request that was late, rejected, expired or failed after it had `waited`.
     pub fn add_missed(&mut self, waited: Nanos, slo: Nanos) {
         self.requests += 1;
-        self.cost += ratio(waited, slo).max(MISS_COST);
+        self.cost += cost(false, waited, slo);
     }
 
     /// Adds another window's requests.
@@ -50,8 +50,12 @@ impl Cohort {
             return None;
         }
         let goodput = self.slo_met as f64 / window.as_secs_f64();
-        let mean_cost = self.cost / self.requests as f64;
-        Some((goodput / mean_cost).ln_1p())
+        Some((goodput / self.mean_cost()).ln_1p())
+    }
+
+    /// X: mean cost of a request; 0 without requests.
+    pub fn mean_cost(&self) -> f64 {
+        self.cost / self.requests.max(1) as f64
     }
 
     /// Share of the requests that met their SLO; `None` without requests.
@@ -66,8 +70,10 @@ pub fn system(models: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (count > 0).then(|| sum / f64::from(count))
 }
 
-fn ratio(time: Nanos, slo: Nanos) -> f64 {
-    time.0 as f64 / slo.0.max(1) as f64
+/// x_r: what a request costs that `met` its SLO or not after it was in the appliance for `time`.
+pub fn cost(met: bool, time: Nanos, slo: Nanos) -> f64 {
+    let ratio = time.0 as f64 / slo.0.max(1) as f64;
+    ratio.max(if met { LEAST_COST } else { MISS_COST })
 }
 
 #[cfg(test)]

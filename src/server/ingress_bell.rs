@@ -31,7 +31,8 @@ impl Default for IngressBell {
 impl IngressBell {
     /// Tells the ingress thread that answers were pushed.
     pub fn ring(&self) {
-        self.rung.store(true, Ordering::Release);
+        // Not a store: the ingress, which reads the last ring, is to see what came before all.
+        self.rung.swap(true, Ordering::Release);
         // Pairs with the fence in `announce_sleep`: either the ingress sees the ring before it
         // sleeps, or this load sees that it sleeps.
         fence(Ordering::SeqCst);

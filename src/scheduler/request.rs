@@ -1,4 +1,4 @@
-//! A request as the pipeline sees it, and what can become of it.
+//! A request as the pipeline and the policies see it, and what can become of it.
 
 use crate::units::{BatchSize, ModelId, Nanos, RequestId};
 

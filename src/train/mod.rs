@@ -1,0 +1,17 @@
+//! Training of the learnt policies in the simulator.
+//!
+//! ```text
+//! seed ─► World (device, models, SLOs, load) ─► Simulation ─► experiences ─► replay ─► Learner
+//!            ▲ domain randomisation                ▲ the actor decides                   │
+//!            └───────────── next round ────────────┴────────────── weights ──────────────┘
+//! ```
+//!
+//! First the actor imitates the planner. Then it goes on from there by soft actor-critic, its rewards
+//! counted against the planner's under the same arrivals.
+
+mod rollout;
+mod trainer;
+mod world;
+
+pub use trainer::{Options, Round, Subject, Trainer, UPDATES_PER_ROUND, transition};
+pub use world::{Materials, World};
