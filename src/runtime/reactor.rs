@@ -4,13 +4,14 @@
 //! It waits for nobody and, after warm-up, allocates nothing for a request: payloads move from the
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
+use super::brain::Brain;
 use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::{Report, WorkError, WorkItem};
 use super::loader::LoadReport;
 use super::seat::{Calls, Seat, Turn};
 use super::status::Status;
-use super::{Brain, Lifecycle};
+use super::{Channels, Lifecycle};
 use crate::config::Config;
 use crate::pipeline::{Action, Event, Outcome, Pipeline, Request};
 use crate::server::gateway::{
@@ -56,14 +57,6 @@ pub(super) struct Reactor {
     calls: Calls,
     pub(super) draining: bool,
     pub(super) stopping: bool,
-}
-
-/// What reaches the reactor besides requests: wishes of the appliance, and engines as they load.
-pub(super) struct Channels {
-    pub(super) lifecycle: mpsc::Receiver<Lifecycle>,
-    /// For the loaders that the reactor starts.
-    pub(super) load_sender: mpsc::Sender<LoadReport>,
-    pub(super) load_reports: mpsc::Receiver<LoadReport>,
 }
 
 /// What the reactor keeps of a request, by its id.
@@ -117,6 +110,13 @@ impl Reactor {
     /// True after [`Lifecycle::Stop`].
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping
+    }
+
+    /// Lets the learner save what it has learnt; it ends with the reactor.
+    pub(super) fn stop(mut self) {
+        if let Some(link) = self.brain.link.take() {
+            link.stop();
+        }
     }
 
     /// Requests and what instances report, which is all that is urgent, then what time demands.
@@ -184,7 +184,11 @@ impl Reactor {
             return;
         }
         self.next_snapshot = now + SNAPSHOT_PERIOD;
-        self.hear_learner();
+        if !self.draining {
+            while let Some((level, text)) = self.brain.next_notice() {
+                self.status.event(level, None, text);
+            }
+        }
         // Before the snapshot is made: whoever asks from here on gets the next one.
         let waiting: Vec<_> = first.into_iter().chain(self.port.refreshes.try_iter()).collect();
         self.publish(now);
