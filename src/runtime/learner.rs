@@ -32,6 +32,9 @@ const DUTY: f64 = 0.01;
 /// Updates between two exchanges of the serving weights, and between two savings.
 const UPDATES_PER_EXCHANGE: u64 = 20;
 const UPDATES_PER_SAVING: u64 = 500;
+/// Weight of the newest reward in the mean that is shown: six models decide about twenty times a
+/// second.
+const REWARD_GAIN: f32 = 1.0 / 1_000.0;
 /// How long it waits for an experience before it looks whether it is to stop.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -72,6 +75,7 @@ pub(super) fn start(
         shown: shown.clone(),
         notices,
         saved_updates: 0,
+        rewards: Rewards::default(),
     };
     let thread = thread::Builder::new().name("learner".into()).spawn(move || side.run())?;
     Ok(LearnerLink { experiences, enabled, shown, stop, thread })
@@ -112,6 +116,30 @@ struct Side {
     shown: Arc<ArcSwap<LearningSnapshot>>,
     notices: mpsc::Sender<Notice>,
     saved_updates: u64,
+    rewards: Rewards,
+}
+
+/// Mean reward of the decisions of about the last minute.
+#[derive(Debug, Default)]
+struct Rewards {
+    count: u64,
+    mean: f32,
+}
+
+impl Rewards {
+    fn add(&mut self, reward: f32) {
+        if !reward.is_finite() {
+            return;
+        }
+        self.count += 1;
+        // The plain mean, until there are enough of them.
+        let gain = REWARD_GAIN.max(1.0 / self.count as f32);
+        self.mean += gain * (reward - self.mean);
+    }
+
+    fn mean(&self) -> Option<f32> {
+        (self.count > 0).then_some(self.mean)
+    }
 }
 
 impl Side {
@@ -127,8 +155,11 @@ impl Side {
         let mut may_work_at = Instant::now();
         while !self.stop.load(Ordering::Acquire) {
             match self.inbox.recv_timeout(PATIENCE) {
-                // What is not finite is refused, and counts for nothing.
-                Ok(experience) => drop(replay.push(&train::transition(&experience))),
+                Ok(experience) => {
+                    self.rewards.add(experience.reward);
+                    // What is not finite is refused, and counts for nothing.
+                    drop(replay.push(&train::transition(&experience)));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -188,11 +219,14 @@ impl Side {
             weights: String::new(),
             file: self.file.display().to_string(),
             experiences: remembered as u64,
+            experiences_needed: LEAST_REPLAY as u64,
             updates: learner.updates(),
+            saved_updates: self.saved_updates,
             entropy: if fresh { stats.entropy } else { before.entropy },
             temperature: learner.alpha(),
             critic_loss: if fresh { stats.critic_loss } else { before.critic_loss },
             value: if fresh { stats.q_mean } else { before.value },
+            reward: self.rewards.mean(),
         }));
     }
 

@@ -12,6 +12,7 @@ mod learner;
 mod loader;
 mod reactor;
 mod status;
+mod watch;
 
 use crate::config::{Admission, Config};
 use crate::pipeline::{ModelSettings, Pipeline, Settings};
@@ -20,7 +21,7 @@ use crate::scheduler::trained::{self, Trained};
 use crate::server::{self, gateway::Gateway};
 use crate::telemetry::device::DeviceMonitor;
 use crate::telemetry::log::LogBuffer;
-use crate::telemetry::snapshot::{ApplianceState, DeviceSnapshot};
+use crate::telemetry::snapshot::{ApplianceState, DeviceSnapshot, LearningSnapshot};
 use crate::units::{ModelId, Nanos};
 use arc_swap::ArcSwap;
 use fleet::Fleet;
@@ -214,7 +215,8 @@ fn brain(config: &Config) -> std::io::Result<(Trained, Brain)> {
     let learning = config.scheduler.learning;
     let link = learner::start(trained.sac.clone(), file.clone(), learning, notices)?;
     trained.experiences = Some(link.experiences.clone());
-    Ok((trained.clone(), Brain { trained, link: Some(link), origin, notices: notices_end }))
+    let shown = link.shown.clone();
+    Ok((trained.clone(), Brain { trained, link: Some(link), shown, origin, notices: notices_end }))
 }
 
 /// The trained policy's side of the reactor.
@@ -222,6 +224,8 @@ struct Brain {
     trained: Trained,
     /// `None` once it has died, and the operator has been told.
     link: Option<learner::LearnerLink>,
+    /// What the thread shows of itself; it outlives the thread.
+    shown: Arc<ArcSwap<LearningSnapshot>>,
     /// Where the weights came from that serving began with.
     origin: String,
     notices: mpsc::Receiver<learner::Notice>,

@@ -168,6 +168,7 @@ impl Random {
             batch_distribution: (0..few).map(|_| (self.small(), self.number())).collect(),
             predicted_us: (0..few).map(|_| (self.small(), self.number())).collect(),
             counters: self.counters(),
+            run_times: Vec::new(),
             batch_totals: Vec::new(),
             last_inference_unix_ms: self.number(),
             decisions: (0..few)
