@@ -158,7 +158,7 @@ impl Side {
                 Ok(experience) => {
                     self.rewards.add(experience.reward);
                     // What is not finite is refused, and counts for nothing.
-                    drop(replay.push(&train::transition(&experience)));
+                    let _ = replay.push(&train::transition(&experience));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

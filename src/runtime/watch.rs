@@ -57,6 +57,12 @@ fn column_sizes(max_batch: BatchSize) -> [u32; BATCHES.len()] {
     BATCHES.map(|size| if size == most { max_batch.0 } else { size })
 }
 
+/// The smallest batch that the SLO masks, as a column.
+fn first_slow(insight: &InsightSnapshot) -> Option<usize> {
+    let one_instance = insight.masked.iter().take(insight.batches.len());
+    one_instance.into_iter().position(|why| *why == Some(Mask::Slo))
+}
+
 fn mask(why: Masked) -> Mask {
     match why {
         Masked::BatchLimit => Mask::BatchLimit,
@@ -70,6 +76,8 @@ fn mask(why: Masked) -> Mask {
 pub(super) struct Watch {
     /// The policy and its action when it was last looked at.
     in_force: Option<(String, usize)>,
+    /// The smallest batch that was last told to break the SLO, as a column of the actions.
+    first_slow: Option<usize>,
     quiet_until: Nanos,
     quiet: Nanos,
     unheard: u64,
@@ -87,12 +95,45 @@ impl Watch {
     ) -> Vec<(Level, String)> {
         let mut heard = Vec::new();
         if let Some(text) = self.shielded(model) {
+            if let Some(text) = self.unless_quiet(text, now) {
+                // That says which sizes, too.
+                self.first_slow = model.insight.as_ref().and_then(first_slow);
+                heard.push((Level::Info, text));
+            }
+        } else if now >= self.quiet_until
+            && let Some(text) = self.slow_sizes(model)
+        {
             heard.extend(self.unless_quiet(text, now).map(|text| (Level::Info, text)));
         }
         if fresh {
             heard.extend(self.drifted(model.drift));
         }
         heard
+    }
+
+    /// In words, which batch sizes the SLO masks, when that has changed since it was told.
+    fn slow_sizes(&mut self, model: &ModelSnapshot) -> Option<String> {
+        let insight = model.insight.as_ref()?;
+        let first = first_slow(insight);
+        let before = std::mem::replace(&mut self.first_slow, first);
+        let worse = match (before, first) {
+            (before, first) if before == first => return None,
+            (None, _) => true,
+            (_, None) => false,
+            (Some(before), Some(first)) => first < before,
+        };
+        let column = if worse { first? } else { before? };
+        let size = insight.batches.get(column)?;
+        let alone = duration_us(*insight.alone_us.get(column)?);
+        let slo = duration_us(model.slo_us);
+        Some(if worse {
+            format!(
+                "batches from {size} items on are masked: {size} take {alone} alone, over the SLO \
+                 of {slo}"
+            )
+        } else {
+            format!("batches of {size} items are allowed again: {alone} alone, the SLO is {slo}")
+        })
     }
 
     /// In words, why the action in force was taken away, when it was.
@@ -132,9 +173,9 @@ impl Watch {
             return None;
         }
         // One that comes again right after the silence is likely to go on.
-        let goes_on = self.unheard > 0 || now - self.quiet_until < self.quiet;
-        self.quiet =
-            if goes_on { (self.quiet + self.quiet).clamp(QUIET, LONGEST_QUIET) } else { QUIET };
+        let goes_on = now - self.quiet_until < self.quiet;
+        let longer = (self.quiet + self.quiet).min(LONGEST_QUIET);
+        self.quiet = if goes_on { longer } else { QUIET };
         self.quiet_until = now + self.quiet;
         Some(match std::mem::take(&mut self.unheard) {
             0 => text,
@@ -145,12 +186,12 @@ impl Watch {
     fn drifted(&mut self, drift: f64) -> Option<(Level, String)> {
         if !self.slow && drift >= SLOW_DRIFT {
             self.slow = true;
-            let text = format!("runs {} slower than profiled", times(drift));
+            let text = format!("batches take {} as long as profiled", times(drift));
             return Some((Level::Warn, text));
         }
         if self.slow && drift <= USUAL_DRIFT {
             self.slow = false;
-            return Some((Level::Info, "runs as profiled again".into()));
+            return Some((Level::Info, "batches take as long as profiled again".into()));
         }
         None
     }
@@ -175,7 +216,10 @@ mod tests {
         let batches = column_sizes(BatchSize(24)).to_vec();
         let alone_us: Vec<u64> = batches.iter().map(|b| u64::from(*b) * alone_ms * 1_000).collect();
         let slo_us = 100_000;
-        let masked = (0..ACTIONS).map(|a| (alone_us[a % 8] > slo_us && a > 0).then_some(Mask::Slo));
+        let masked = (0..ACTIONS).map(|a| match a % 8 {
+            6.. => Some(Mask::BatchLimit),
+            column => (alone_us[column] > slo_us && a > 0).then_some(Mask::Slo),
+        });
         let insight = InsightSnapshot {
             masked: masked.collect(),
             batches,
@@ -196,14 +240,34 @@ mod tests {
         assert!(sizes_up_to(BatchSize(128)).eq(BATCHES));
     }
 
+    fn told(text: &str) -> Vec<(Level, String)> {
+        vec![(Level::Info, text.into())]
+    }
+
     #[test]
     fn an_action_that_the_shield_takes_away_is_told_with_its_reason() {
         let mut watch = Watch::default();
-        assert_eq!(watch.look(&model(at(16, 2), 5), true, ms(0)), []);
-        let heard = watch.look(&model(at(8, 2), 9), true, ms(100));
+        let text =
+            "batches from 24 items on are masked: 24 take 120ms alone, over the SLO of 100ms";
+        assert_eq!(watch.look(&model(at(16, 2), 5), true, ms(0)), told(text));
+        assert_eq!(watch.look(&model(at(16, 2), 5), true, ms(5_000)), []);
+        let heard = watch.look(&model(at(8, 2), 9), true, ms(5_100));
         let text = "batch 16 × 2 is not allowed any more: 16 items take 144ms alone, over the SLO \
                     of 100ms; now 8 × 2";
-        assert_eq!(heard, [(Level::Info, text.to_string())]);
+        assert_eq!(heard, told(text));
+        assert_eq!(watch.look(&model(at(8, 2), 9), true, ms(9_000)), [], "one event says it all");
+    }
+
+    #[test]
+    fn sizes_that_the_shield_takes_away_unused_are_told_and_when_they_come_back() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.look(&model(at(1, 1), 2), true, ms(0)), []);
+        let text =
+            "batches from 16 items on are masked: 16 take 144ms alone, over the SLO of 100ms";
+        assert_eq!(watch.look(&model(at(1, 1), 9), true, ms(9_000)), told(text));
+        assert_eq!(watch.look(&model(at(1, 1), 2), true, ms(9_100)), [], "not at once again");
+        let text = "batches of 16 items are allowed again: 32.0ms alone, the SLO is 100ms";
+        assert_eq!(watch.look(&model(at(1, 1), 2), true, ms(11_000)), told(text));
     }
 
     #[test]
@@ -232,8 +296,7 @@ mod tests {
         assert!(steps.windows(2).all(|pair| pair[1] - pair[0] >= 10), "{steps:?}");
         assert!((8..20).contains(&steps.len()), "once a second, then once a minute: {steps:?}");
         assert!(heard[1].1.contains("more of this kind"), "{}", heard[1].1);
-        watch.look(&model(at(16, 2), 5), true, ms(900_000));
-        assert_eq!(watch.look(&model(at(8, 2), 9), true, ms(900_100)).len(), 1, "long over");
+        assert_eq!(watch.look(&model(at(16, 2), 5), true, ms(900_000)).len(), 1, "long over");
         assert_eq!(watch.quiet, QUIET);
     }
 
@@ -246,9 +309,9 @@ mod tests {
         };
         assert_eq!(told(1.29, true), None);
         assert_eq!(told(2.1, false), None, "nothing has run lately");
-        assert_eq!(told(2.1, true).unwrap(), "runs 2.1× slower than profiled");
+        assert_eq!(told(2.1, true).unwrap(), "batches take 2.1× as long as profiled");
         assert_eq!(told(2.4, true), None);
         assert_eq!(told(1.2, true), None);
-        assert_eq!(told(1.1, true).unwrap(), "runs as profiled again");
+        assert_eq!(told(1.1, true).unwrap(), "batches take as long as profiled again");
     }
 }

@@ -242,16 +242,9 @@ impl Recorder {
         snapshot.run_times.clear();
         snapshot.batch_distribution.clear();
         for (items, &(batches, compute_us)) in (0..).zip(&merged.batches) {
-            if batches > 0 {
-                let measured_us = compute_us / batches;
-                snapshot.batch_distribution.push((items, batches));
-                snapshot.run_times.push(RunTime {
-                    items,
-                    batches,
-                    measured_us,
-                    predicted_us: None,
-                });
-            }
+            let Some(measured_us) = compute_us.checked_div(batches) else { continue };
+            snapshot.batch_distribution.push((items, batches));
+            snapshot.run_times.push(RunTime { items, batches, measured_us, predicted_us: None });
         }
     }
 }
