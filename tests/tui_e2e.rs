@@ -133,7 +133,7 @@ fn serve_shows_its_screen_takes_keys_and_quits_cleanly() {
     tmux.wait_for("done: learning: off");
     tmux.wait_for("○ off");
     tmux.keys(&["p"]);
-    tmux.wait_for("policy is now");
+    tmux.wait_for("policy is now planner");
     tmux.wait_for("Last decisions: pretended");
     tmux.keys(&["4"]);
     tmux.wait_for("ready in");
