@@ -24,6 +24,7 @@ use crate::telemetry::snapshot::{ApplianceState, DeviceSnapshot};
 use crate::units::{ModelId, Nanos};
 use arc_swap::ArcSwap;
 use fleet::Fleet;
+pub use loader::{predictor, slo};
 use reactor::{Channels, Reactor};
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
