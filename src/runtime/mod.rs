@@ -28,6 +28,7 @@ use arc_swap::ArcSwap;
 use brain::Brain;
 use fleet::Fleet;
 use loader::LoadReport;
+pub use loader::{predictor, slo};
 use reactor::Reactor;
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
