@@ -15,6 +15,7 @@ mod loader;
 mod reactor;
 mod seat;
 mod status;
+mod watch;
 
 use crate::config::{Admission, Config};
 use crate::pipeline::{ModelSettings, Pipeline, Settings};
@@ -29,6 +30,7 @@ use arc_swap::ArcSwap;
 use brain::Brain;
 use fleet::Fleet;
 use loader::LoadReport;
+pub use loader::{predictor, slo};
 use reactor::Reactor;
 use seat::Seat;
 use status::Status;
