@@ -104,6 +104,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { message, status }) => {
             eprintln!("bcedge: {message}");
+            if status == START_AGAIN {
+                crate::engine::leave(status);
+            }
             ExitCode::from(status)
         }
     }

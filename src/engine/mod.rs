@@ -15,6 +15,7 @@ mod synthetic;
 mod tensor;
 mod tensorrt;
 
+pub use cuda::leave;
 pub use file_stamp::FileStamp;
 pub use open::open;
 pub(crate) use synthetic::latency as synthetic_latency;

@@ -75,7 +75,13 @@ impl Instance {
         let mut side = Worker { jobs: job_end, reports: report_end, bell, thread: worker.clone() };
         // Linux shows 15 characters of a thread's name.
         let name: String = name.chars().take(15).collect();
-        thread::Builder::new().name(name).spawn(move || side.run(&*engine))?;
+        let run = move || {
+            side.run(&*engine);
+            // Who sees this side gone may end the process: the engine goes first.
+            drop(engine);
+            drop(side);
+        };
+        thread::Builder::new().name(name).spawn(run)?;
         Ok(Instance { jobs: Some(jobs), reports, worker })
     }
 

@@ -53,7 +53,7 @@ impl Version {
     pub fn libraries(self) -> PathBuf {
         let compiler = std::env::var("BCEDGE_MOCK_CC").unwrap_or_else(|_| "cc".into());
         let mut recipe = format!("{compiler}\n{}\n", include_str!("mocks.rs"));
-        for name in ["cuda.c", "mock.h", "nvinfer.c", "nvonnxparser.c", "slots.h"] {
+        for name in ["cuda.c", "mock.h", "nvinfer.c", "nvonnxparser.c", "old_cuda.c", "slots.h"] {
             recipe += &fs::read_to_string(Path::new(SOURCES).join(name)).expect(name);
         }
         let name = format!("mocks-{}-{}", compiler.replace(['/', ' '], "_"), self.major());
@@ -67,14 +67,18 @@ impl Version {
         let (cuda, nvinfer) = ("libcuda.so.1".to_owned(), format!("libnvinfer.so.{major}"));
         let parser = format!("libnvonnxparser.so.{major}");
         let plugin = format!("libnvinfer_plugin.so.{major}");
+        let lean = format!("libnvinfer_lean.so.{major}");
         let compile = |source: &str, name: &str, libraries: &[&String]| {
             let mut words = compiler.split_whitespace();
             let mut command = Command::new(words.next().unwrap_or("cc"));
             command.args(words).current_dir(folder);
             command.args(["-Wall", "-Wextra", "-Werror", "-O1", "-g", "-fPIC", "-shared"]);
             command.args(["-pthread", "-L.", "-o", name]);
-            command.arg(format!("-Wl,-soname,{name}"));
+            command.arg(format!("-Wl,-soname,{}", name.trim_start_matches("old/")));
             command.arg(format!("-DMAJOR={major}")).arg(format!("-DVERSION={}", self.numbers().0));
+            if name.contains("lean") {
+                command.arg("-DLEAN");
+            }
             command.arg(Path::new(SOURCES).join(source));
             command.args(libraries.iter().map(|library| format!("-l:{library}")));
             let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
@@ -85,7 +89,11 @@ impl Version {
         };
         compile("cuda.c", &cuda, &[])?;
         compile("nvinfer.c", &nvinfer, &[&cuda])?;
+        compile("nvinfer.c", &lean, &[&cuda])?;
         compile("nvonnxparser.c", &parser, &[&nvinfer, &cuda])?;
+        // A program without most of a driver's functions.
+        fs::create_dir_all(folder.join("old")).map_err(|error| error.to_string())?;
+        compile("old_cuda.c", "old/libcuda.so.1", &[])?;
         fs::copy(folder.join(&parser), folder.join(&plugin)).map_err(|e| e.to_string())?;
         Ok(())
     }
@@ -139,6 +147,8 @@ const FAILURE_BYTES: u64 = 64;
 /// A pretended machine: its libraries, and the file through which it is watched.
 pub struct Mock {
     libraries: PathBuf,
+    /// Where the loader looks first.
+    first: Option<PathBuf>,
     control: File,
     folder: TempDir,
     settings: Vec<(String, String)>,
@@ -157,12 +167,19 @@ impl Mock {
             .open(folder.path().join("control"))
             .expect("a file");
         control.set_len(FAILURES_AT + 4 * FAILURE_BYTES).expect("a file");
-        Mock { libraries: version.libraries(), control, folder, settings: Vec::new() }
+        let libraries = version.libraries();
+        Mock { libraries, first: None, control, folder, settings: Vec::new() }
     }
 
     /// With an environment variable of the mocks, such as `MOCK_DEVICES`.
     pub fn with(mut self, name: &str, value: impl ToString) -> Mock {
         self.settings.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// With these libraries instead of its own.
+    pub fn with_libraries(mut self, folder: &Path) -> Mock {
+        self.first = Some(folder.to_owned());
         self
     }
 
@@ -173,9 +190,26 @@ impl Mock {
 
     /// Makes a process see this machine.
     pub fn set_environment(&self, command: &mut Command) {
-        command.env("LD_LIBRARY_PATH", &self.libraries);
+        command.env("LD_LIBRARY_PATH", self.first.as_ref().unwrap_or(&self.libraries));
         command.env("MOCK_CONTROL", self.folder.path().join("control"));
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+    }
+
+    /// Runs the program to its end in `folder` on this machine: exit status and what it said on
+    /// both streams.
+    ///
+    /// # Panics
+    /// When it does not end within half a minute.
+    pub fn run(&self, folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+        let said = folder.join(".said");
+        let file = File::create(&said).expect("a file");
+        let mut command = super::program();
+        command.args(arguments).current_dir(folder).stdin(std::process::Stdio::null());
+        command.stdout(file.try_clone().expect("a second handle")).stderr(file);
+        self.set_environment(&mut command);
+        let status = super::run_with_deadline(command, LIMIT);
+        let text = String::from_utf8_lossy(&fs::read(&said).expect("our own file")).into_owned();
+        (status.unwrap_or_else(|reason| panic!("{reason}\n{text}")).code(), text)
     }
 
     fn number(&self, at: u64) -> i64 {

@@ -5,4 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod building;
+mod failures;
+mod graphs;
+mod loading;
+mod memory;
 mod serving;

@@ -1,6 +1,6 @@
 //! The GPU: found step by step, so that every machine without one gets an error that names the step.
 
-use super::error::{CudaError, Doing};
+use super::error::{CudaError, Doing, is_lost};
 use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdevice_attribute as Attribute};
 use std::sync::Arc;
@@ -173,6 +173,13 @@ impl Device {
         unsafe { result::ctx::set_current(self.context) }.doing("cuCtxSetCurrent")
     }
 
+    /// As [`Device::bind`], where an object ends whatever comes of it.
+    pub fn bind_for_end(&self) {
+        if let Err(error) = self.bind() {
+            tracing::debug!("{error}");
+        }
+    }
+
     /// Bytes of device memory that are free now, over all processes, and that there are.
     ///
     /// # Errors
@@ -186,6 +193,9 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
+        if is_lost() {
+            return;
+        }
         // SAFETY: retained once in `open`. All objects in it hold an `Arc` of this, so none is left.
         if let Err(error) = unsafe { result::primary_ctx::release(self.handle) }.doing("release") {
             tracing::debug!(%error, "the GPU's context was not released");

@@ -2,6 +2,16 @@
 
 use cudarc::driver::result::DriverError;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether the driver has said that this process can't use the device any longer. From then on
+/// nothing is given back to it: destructors of TensorRT's are known to end the process in that
+/// state, without a word that anybody could act on.
+pub(crate) fn is_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
 
 /// A call that failed, with the driver's own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,12 +30,16 @@ impl CudaError {
         let words = |text: Result<&std::ffi::CStr, DriverError>| {
             text.map_or_else(|_| "?".to_owned(), |text| text.to_string_lossy().into_owned())
         };
-        CudaError {
+        let error = CudaError {
             doing,
             code: error.0 as u32,
             name: words(error.error_name()),
             text: words(error.error_string()),
+        };
+        if error.is_sticky() {
+            LOST.store(true, Ordering::Relaxed);
         }
+        error
     }
 
     /// A call that succeeded and returned nothing.

@@ -1,7 +1,7 @@
 //! Memory on the device, and memory of the host that the device reads and writes directly.
 
 use super::device::Device;
-use super::error::{CudaError, Doing};
+use super::error::{CudaError, Doing, is_lost};
 use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUdeviceptr};
 use std::ffi::c_void;
@@ -44,11 +44,13 @@ impl DeviceMemory {
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
+        if is_lost() {
+            return;
+        }
+        self.device.bind_for_end();
         // SAFETY: allocated in `new` and freed once. Whoever gave the address to a stream waits for
         // the stream before letting go of this; cuMemFree itself waits for what still uses it.
-        let freed = self.device.bind().and_then(|()| {
-            unsafe { result::free_sync(self.address) }.doing("freeing device memory")
-        });
+        let freed = unsafe { result::free_sync(self.address) }.doing("freeing device memory");
         if let Err(error) = freed {
             tracing::debug!("{error}");
         }
@@ -141,12 +143,13 @@ impl HostMemory {
 
 impl Drop for HostMemory {
     fn drop(&mut self) {
-        let freed = self.device.bind().and_then(|()| {
-            // SAFETY: allocated in `new`, freed once, and no copy is under way (see `DeviceMemory`).
-            unsafe { result::free_host(self.start.as_ptr().cast()) }
-                .doing("freeing page-locked memory")
-        });
-        if let Err(error) = freed {
+        if is_lost() {
+            return;
+        }
+        self.device.bind_for_end();
+        // SAFETY: allocated in `new`, freed once, and no copy is under way (see `DeviceMemory`).
+        let freed = unsafe { result::free_host(self.start.as_ptr().cast()) };
+        if let Err(error) = freed.doing("freeing page-locked memory") {
             tracing::debug!("{error}");
         }
     }

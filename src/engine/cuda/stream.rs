@@ -1,7 +1,7 @@
 //! Streams, the events that order them, and graphs recorded from them.
 
 use super::device::Device;
-use super::error::{CudaError, Doing};
+use super::error::{CudaError, Doing, is_lost};
 use super::memory::{DeviceMemory, HostMemory};
 use cudarc::driver::result::{self, event, graph, stream};
 use cudarc::driver::sys::{
@@ -176,7 +176,10 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let _ = self.device.bind();
+        if is_lost() {
+            return;
+        }
+        self.device.bind_for_end();
         // An error was told to whoever waited for the work, or there was nobody to tell it to.
         let _ = self.synchronize();
         // SAFETY: made in `new`, destroyed once, idle.
@@ -258,7 +261,10 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        let _ = self.device.bind();
+        if is_lost() {
+            return;
+        }
+        self.device.bind_for_end();
         // SAFETY: made in `new`, destroyed once; the driver keeps what is still needed of it.
         if let Err(error) = unsafe { event::destroy(self.handle) }.doing("ending an event") {
             tracing::debug!("{error}");
@@ -278,7 +284,10 @@ unsafe impl Send for Graph {}
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        let _ = self.device.bind();
+        if is_lost() {
+            return;
+        }
+        self.device.bind_for_end();
         // SAFETY: made by `capture`, destroyed once. Its owner has waited for its last launch.
         if let Err(error) = unsafe { graph::exec_destroy(self.handle) }.doing("ending a graph") {
             tracing::debug!("{error}");
@@ -291,6 +300,9 @@ struct Recorded(CUgraph);
 
 impl Drop for Recorded {
     fn drop(&mut self) {
+        if is_lost() {
+            return;
+        }
         // SAFETY: from a capture that ended well, destroyed once.
         if let Err(error) = unsafe { graph::destroy(self.0) }.doing("ending a recording") {
             tracing::debug!("{error}");

@@ -15,7 +15,7 @@ use super::objects::Context;
 use super::profiles::Profile;
 use super::scratch::{Lease, Scratch};
 use super::{Shared, context_error, execute_error};
-use crate::engine::cuda::{CudaError, Stream, Waker};
+use crate::engine::cuda::{CudaError, Stream, Waker, is_lost};
 use crate::engine::{EngineError, ExecutionContext, InstanceLoop, OutputTensor};
 use crate::units::BatchSize;
 use bytes::Bytes;
@@ -311,9 +311,10 @@ impl ExecutionContext for TensorRtContext {
 
 impl Drop for TensorRtContext {
     fn drop(&mut self) {
-        if let Err(error) = self.bind() {
-            tracing::debug!("{error}");
+        if is_lost() {
+            return;
         }
+        self.shared.gpu.device.bind_for_end();
         // Nothing may be under way when the memory goes. An error here was told before, or ends the
         // work as well.
         for stream in [&self.upload, &self.run, &self.download] {

@@ -4,20 +4,13 @@
 use super::checked::Api;
 use super::library::{Library, Version};
 use super::raw::{MODE_INPUT, Object, SELECT_MAX, SELECT_MIN};
-use crate::engine::cuda::{Device, DeviceMemory, Stream};
+use crate::engine::cuda::{Device, DeviceMemory, Stream, is_lost};
 use std::ffi::{CStr, CString, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is inside is whole at every moment.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Binds the device before an object ends; TensorRT frees device memory then.
-fn bind(device: &Device) {
-    if let Err(error) = device.bind() {
-        tracing::debug!("{error}");
-    }
 }
 
 /// What loads plans.
@@ -88,7 +81,10 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        bind(&self.device);
+        if is_lost() {
+            return;
+        }
+        self.device.bind_for_end();
         // SAFETY: made in `new`; every plan holds an `Arc` of this, so none is left.
         unsafe { self.api.delete(self.object) };
     }
@@ -225,7 +221,10 @@ impl Plan {
 
 impl Drop for Plan {
     fn drop(&mut self) {
-        bind(self.device());
+        if is_lost() {
+            return;
+        }
+        self.device().bind_for_end();
         // SAFETY: made by `Runtime::load`; every context holds an `Arc` of this, so none is left.
         unsafe { self.api().delete(self.object) };
     }
@@ -306,7 +305,10 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        bind(self.plan.device());
+        if is_lost() {
+            return;
+        }
+        self.plan.device().bind_for_end();
         let _one_at_a_time = lock(&self.plan.making);
         // SAFETY: made by `Plan::create_context`; its owner has waited for its last run.
         unsafe { self.plan.api().delete(self.object) };

@@ -75,11 +75,8 @@ impl PlanSpec {
         let (inputs, outputs): (Vec<_>, Vec<_>) = tensors.into_iter().partition(|t| t.is_input);
         let is_dynamic = inputs.iter().any(|input| input.shape.contains(&-1));
         let ranges = if is_dynamic { profile_ranges(plan, &inputs)? } else { Vec::new() };
-        let best = ranges.iter().max_by_key(|range| range.most);
-        let profiles = ranges.iter().filter(|range| best == Some(*range)).map(|r| r.profile);
-        let profiles: Vec<i32> = profiles.collect();
-        let mut spec = describe(&inputs, &outputs, best, max_batch)?;
-        spec.profiles = profiles;
+        let mut spec = describe(&inputs, &outputs, ranges.first(), max_batch)?;
+        spec.profiles = ranges.iter().map(|range| range.profile).collect();
         if let Some(&profile) = spec.profiles.first() {
             context.set_profile(profile, stream)?;
             stream.synchronize().map_err(|error| error.to_string())?;
@@ -155,7 +152,7 @@ fn check_servable(tensor: &PlanTensor) -> Result<(), String> {
 
 /// The batches that one optimisation profile takes. Other dimensions that a profile leaves open
 /// are refused; those that it fixes are known from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct ProfileRange {
     profile: i32,
     least: i64,
@@ -164,6 +161,7 @@ struct ProfileRange {
     shapes: Vec<Vec<i64>>,
 }
 
+/// The profiles that take the largest batch, all with one range; there is at least one.
 fn profile_ranges(plan: &Plan, inputs: &[PlanTensor]) -> Result<Vec<ProfileRange>, String> {
     let range = |profile| {
         let mut range = ProfileRange { profile, least: 1, most: i64::MAX, shapes: Vec::new() };
@@ -190,10 +188,9 @@ fn profile_ranges(plan: &Plan, inputs: &[PlanTensor]) -> Result<Vec<ProfileRange
         Ok(range)
     };
     let mut ranges = (0..plan.profiles()?).map(range).collect::<Result<Vec<_>, String>>()?;
-    // Which one it is makes no difference; what it takes does.
-    if let Some(best) = ranges.iter().max_by_key(|range| range.most).cloned() {
-        ranges.retain(|r| (r.least, r.most, &r.shapes) == (best.least, best.most, &best.shapes));
-    }
+    let best = ranges.iter().max_by_key(|range| range.most).cloned();
+    let best = best.ok_or("it has no optimisation profile")?;
+    ranges.retain(|r| (r.least, r.most, &r.shapes) == (best.least, best.most, &best.shapes));
     Ok(ranges)
 }
 
@@ -225,7 +222,8 @@ fn describe(
             dims,
         })
     };
-    let known = |index: usize| range.map(|range| &range.shapes[index]);
+    // Profiles are about inputs alone.
+    let known = |index: usize| range.and_then(|range| range.shapes.get(index));
     let values = |tensors: &[PlanTensor], are_inputs: bool| {
         let tensors = tensors.iter().enumerate();
         tensors
