@@ -83,7 +83,7 @@ impl<'a> Simulation<'a> {
     /// Runs to the end, and until everything that arrived is answered.
     pub fn run(mut self) -> RunResult {
         while self.advance(Nanos::MAX) {}
-        self.tally.result()
+        RunResult { utilisation: self.device.utilisation(), ..self.tally.result() }
     }
 
     /// Goes on up to `until`; false when the run is over.
