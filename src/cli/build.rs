@@ -14,9 +14,9 @@ Examples:
   bcedge build big.onnx --out engines/big --workspace 1024    no layer may use more than 1 GiB
   BCEDGE_LOG=debug bcedge build …                             with all that TensorRT says
 
-Writes OUT/model.plan, whole or not at all, and keeps what was measured in OUT/timing.cache. Build on
-the device that will run it: a plan belongs to the kind of GPU and the version of TensorRT. It takes
-from seconds to half an hour.
+Writes OUT/model.plan, whole or not at all, and keeps what was measured in OUT/timing.cache.
+Build on the device that will run it: a plan belongs to the kind of GPU and the version of TensorRT.
+It takes from seconds to half an hour.
 
 The same with NVIDIA's tool, for one instance:
   trtexec --onnx=MODEL.onnx --saveEngine=OUT/model.plan --fp16 --timingCacheFile=OUT/timing.cache \\

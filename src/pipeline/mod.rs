@@ -11,6 +11,7 @@
 //! requests without their tensors, and after warm-up allocates nothing.
 
 mod admission;
+mod ahead;
 mod dispatch;
 mod event;
 mod group;
@@ -63,6 +64,8 @@ pub struct ModelStatus {
     pub oldest_arrival: Option<Nanos>,
     pub running: u32,
     pub alive: u32,
+    /// Instances that are being made.
+    pub starting: u32,
     pub max_batch: BatchSize,
     pub max_instances: InstanceCount,
 }
@@ -178,6 +181,7 @@ impl Pipeline {
             oldest_arrival: m.queue.oldest_arrival(),
             running: m.instances.running(),
             alive: m.instances.alive(),
+            starting: m.instances.starting(),
             max_batch: m.max_batch,
             max_instances: m.max_instances,
         }
@@ -294,6 +298,7 @@ impl Pipeline {
             m.answer(request, outcome, now, actions);
         }
         m.instances.slots[instance as usize].batch = batch;
+        self.begin_ahead(model, instance, now);
     }
 
     fn lose_instance(
@@ -310,10 +315,12 @@ impl Pipeline {
         let Some(slot) = m.instances.slots.get_mut(instance as usize) else { return };
         slot.died(now);
         let mut batch = std::mem::take(&mut slot.batch);
-        for request in batch.drain(..) {
+        let mut ahead = std::mem::take(&mut slot.ahead);
+        for request in batch.drain(..).chain(ahead.drain(..)) {
             m.answer(request, Outcome::InstanceLost, now, actions);
         }
-        m.instances.slots[instance as usize].batch = batch;
+        let slot = &mut m.instances.slots[instance as usize];
+        (slot.batch, slot.ahead) = (batch, ahead);
     }
 
     /// Answers everything that waits for a model, and lets nothing more in.
@@ -342,7 +349,7 @@ impl Pipeline {
         self.running.forget(model, &self.interference, now);
         let m = &mut self.models[model.index()];
         for slot in std::mem::take(&mut m.instances).slots {
-            for request in slot.batch {
+            for request in slot.batch.into_iter().chain(slot.ahead) {
                 m.answer(request, outcome, now, actions);
             }
         }

@@ -241,6 +241,7 @@ impl Reactor {
         let Loaded { engine, predictor, slo, took } = loaded;
         self.coming_up.push(ComingUp { model, max_batch, slo, took });
         self.pipeline.set_slo(model, slo);
+        self.pipeline.set_takes_ahead(model, engine.batches_per_instance() > 1);
         self.fleet.install(model, engine);
         self.step(Event::ModelReady { model, max_batch, max_instances, predictor });
     }
@@ -256,9 +257,13 @@ impl Reactor {
         self.show_now();
     }
 
-    /// An instance could not be made. True when it was to be a model's first: the model has failed.
+    /// An instance could not be made. True when it was to be a model's first, and no other one is
+    /// being made that could be: the model has failed.
     pub(super) fn did_not_come_up(&mut self, model: ModelId, reason: &str) -> bool {
         let Some(at) = self.coming_up.iter().position(|up| up.model == model) else { return false };
+        if self.pipeline.status(model).starting > 1 {
+            return false;
+        }
         self.coming_up.swap_remove(at);
         self.load_failed(model, format!("no instance of it can be made: {reason}"));
         self.step(Event::ModelGone(model));

@@ -48,7 +48,13 @@ impl Reactor {
         outcome: Outcome,
         text: &str,
     ) {
-        for request in self.pipeline.batch(model, instance) {
+        let requests = self.pipeline.batch(model, instance);
+        // An instance that is lost takes what it had been given ahead with it.
+        let ahead: &[_] = match outcome {
+            Outcome::InstanceLost => self.pipeline.batch_ahead(model, instance),
+            _ => &[],
+        };
+        for request in requests.iter().chain(ahead) {
             let error = &mut self.held[index(request.id)].error;
             error.get_or_insert_with(|| WorkError { outcome, text: text.into() });
         }

@@ -225,7 +225,8 @@ impl Reactor {
     fn carry_out(&mut self, action: Action, now: Nanos) {
         match action {
             Action::Answer { request, outcome } => self.answer(&request, outcome, now),
-            Action::Run { model, instance } => self.run_batch(model, instance),
+            Action::Run { model, instance } => self.run_batch(model, instance, false),
+            Action::RunAhead { model, instance } => self.run_batch(model, instance, true),
             Action::StartInstance { model, instance } => self.start_instance(model, instance),
             Action::AbandonInstance { model, instance } => self.abandon(model, instance),
         }
@@ -238,9 +239,13 @@ impl Reactor {
         }
     }
 
-    fn run_batch(&mut self, model: ModelId, instance: u16) {
+    fn run_batch(&mut self, model: ModelId, instance: u16, ahead: bool) {
         let mut work = self.fleet.spare_work();
-        for request in self.pipeline.batch(model, instance) {
+        let requests = match ahead {
+            true => self.pipeline.batch_ahead(model, instance),
+            false => self.pipeline.batch(model, instance),
+        };
+        for request in requests {
             work.push(WorkItem {
                 id: request.id,
                 items: request.items,

@@ -169,7 +169,9 @@ impl<'a> Simulation<'a> {
             Action::StartInstance { model, instance } => {
                 self.deferred.push(Event::InstanceReady { model, instance });
             }
-            // Batches of the simulated device always end.
+            // The simulated device copies nothing, so no model takes batches ahead …
+            Action::RunAhead { .. } => {}
+            // … and its batches always end.
             Action::AbandonInstance { .. } => {}
         }
     }

@@ -96,7 +96,8 @@ static int lost;                       /* the error after which nothing works an
 static int retained;                   /* of the primary context */
 static int primary;                    /* its address is its handle */
 static __thread void *current;
-static int runs_now;
+static int runs_now;                   /* that are going on */
+static int runs_enqueued;              /* and those that are not over */
 
 static bool is_sticky(int64_t code) {
     return (code >= 700 && code <= 720 && code != 701 && code != 703 && code != 704 && code != 705)
@@ -318,7 +319,7 @@ static void use(struct op *op, int by) {
 static void carry_out(struct op *op) {
     switch (op->what) {
     case COPY_IN:
-        if (runs_now > 0) mock_count(COPIES_BESIDE_A_RUN, 1);
+        if (runs_enqueued > 0) mock_count(COPIES_BESIDE_A_RUN, 1);
         memcpy(op->to->host + op->to_at, op->from->host + op->from_at, op->bytes);
         op->to->fresh = op->bytes;
         break;
@@ -342,6 +343,7 @@ static void carry_out(struct op *op) {
         op->run.run(&op->run);
         pthread_mutex_lock(&lock);
         runs_now--;
+        runs_enqueued--;
         pthread_mutex_unlock(&lock);
         break;
     }
@@ -401,6 +403,7 @@ static void enqueue(struct stream *stream, struct op op) {
         append(&stream->capture->ops, copy);
     } else {
         use(copy, 1);
+        if (op.what == RUN) runs_enqueued++;
         *stream->last = copy;
         stream->last = &copy->next;
         pthread_cond_broadcast(&changed);

@@ -17,7 +17,7 @@ enum kind {
     KINDS = 24
 };
 
-/* Things that happened. */
+/* Things that happened. A copy in is beside a run when that was enqueued before and is not over. */
 enum count {
     COPIES_IN, COPIES_OUT, RUNS, GRAPH_LAUNCHES, CAPTURES, COPIES_BESIDE_A_RUN, WAKES,
     MOST_RUNS_AT_ONCE, DEVICE_BYTES, MOST_DEVICE_BYTES, WRITE_COMBINED, PLUGIN_INITS, FAILED_CALLS,

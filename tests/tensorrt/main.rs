@@ -8,6 +8,7 @@ mod support;
 mod building;
 mod failures;
 mod graphs;
+mod lean;
 mod loading;
 mod memory;
 mod serving;

@@ -99,6 +99,11 @@ impl Budget {
         Ok((made, Share { bytes, budget: self.clone() }))
     }
 
+    /// Whether something is being loaded or allocated now: what can wait should.
+    pub fn is_busy(&self) -> bool {
+        self.used.try_lock().is_err()
+    }
+
     fn too_little(&self, what: &str, bytes: u64, used: u64) -> String {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         let free = self.device.memory().map_or(0, |(free, _)| free);

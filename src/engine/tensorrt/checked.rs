@@ -44,7 +44,9 @@ impl Api {
         });
         Object::new(made).ok_or_else(|| {
             format!(
-                "TensorRT {} ({}) made no runtime (it returned {made:?}){}",
+                "TensorRT {} ({}) made no runtime (it returned {made:?}){}; look whether \
+                 NVIDIA's driver is new enough for it (`nvidia-smi` shows the CUDA version it \
+                 serves), and update one of the two",
                 self.library.version,
                 self.library.name.display(),
                 because(&errors)

@@ -143,7 +143,8 @@ impl TensorRtContext {
             // leased now, and a context that nothing has touched since.
             return unsafe { self.run.launch(graph) }.map_err(execute_error);
         }
-        if self.graphs.wants(&setup) {
+        // A batch does not wait for a model that is being loaded; its graph does.
+        if self.graphs.wants(&setup) && !self.shared.gpu.budget.is_busy() {
             match self.record(setup) {
                 Ok(()) => return Ok(()),
                 Err(reason) => self.graphs.give_up(&reason),
