@@ -3,7 +3,7 @@
 //! It takes no locks and, after warm-up, allocates nothing for a request: payloads move from the
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
-use super::Lifecycle;
+use super::Notice;
 use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::{Report, WorkError, WorkItem};
@@ -37,7 +37,7 @@ pub(super) struct Reactor {
     pub(super) retiring: Vec<ModelId>,
     /// Loaded again before the last batch of the engine they replace was done.
     pub(super) loaded_early: Vec<LoadReport>,
-    lifecycle: mpsc::Receiver<Lifecycle>,
+    notices: mpsc::Receiver<Notice>,
     load_reports: mpsc::Receiver<LoadReport>,
     /// Indexed by the low half of a request's id.
     held: Vec<Held>,
@@ -66,7 +66,7 @@ impl Reactor {
         fleet: Fleet,
         status: Status,
         config: Arc<Config>,
-        lifecycle: mpsc::Receiver<Lifecycle>,
+        notices: mpsc::Receiver<Notice>,
         (load_sender, load_reports): (mpsc::Sender<LoadReport>, mpsc::Receiver<LoadReport>),
     ) -> Reactor {
         let capacity = port.answers.capacity().get();
@@ -81,7 +81,7 @@ impl Reactor {
             load_sender,
             retiring: Vec::new(),
             loaded_early: Vec::new(),
-            lifecycle,
+            notices,
             load_reports,
             held: (0..capacity).map(|_| Held::default()).collect(),
             actions: Vec::with_capacity(256),
@@ -93,7 +93,7 @@ impl Reactor {
         }
     }
 
-    /// Runs until [`Lifecycle::Stop`].
+    /// Runs until [`Notice::Stop`].
     pub(super) fn run(mut self) {
         self.publish(self.now());
         while !self.stopping {
@@ -131,8 +131,8 @@ impl Reactor {
         while let Ok(call) = self.port.commands.try_recv() {
             self.command(call);
         }
-        while let Ok(lifecycle) = self.lifecycle.try_recv() {
-            self.lifecycle(lifecycle);
+        while let Ok(notice) = self.notices.try_recv() {
+            self.notice(notice);
         }
         let now = self.now();
         if now >= self.pipeline.next_wake(now) {
@@ -364,17 +364,21 @@ impl Reactor {
         self.status.publish(&self.pipeline, &self.fleet, &self.port, now);
     }
 
-    fn lifecycle(&mut self, lifecycle: Lifecycle) {
-        match lifecycle {
-            Lifecycle::Drain => {
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Device(event) => {
+                self.status.event(event.level, None, event.text);
+                self.step(Event::DeviceChanged);
+            }
+            Notice::Drain => {
                 self.draining = true;
                 self.status.draining();
                 self.refuse_load_waiters();
                 self.show_now();
                 self.step(Event::Drain);
             }
-            Lifecycle::Abort => self.step(Event::Abort),
-            Lifecycle::Stop => self.stopping = true,
+            Notice::Abort => self.step(Event::Abort),
+            Notice::Stop => self.stopping = true,
         }
     }
 }
