@@ -16,12 +16,12 @@ struct Mock {
 }
 
 impl Mock {
-    /// Built by `$CC`, which may have arguments, or `cc`.
+    /// Built by `$BCEDGE_MOCK_CC`, which may have arguments, or `cc`.
     fn build() -> Mock {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
-        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+        let compiler = std::env::var("BCEDGE_MOCK_CC").unwrap_or_else(|_| "cc".into());
         let mut words = compiler.split_whitespace();
-        let output = Command::new(words.next().expect("CC names a compiler"))
+        let output = Command::new(words.next().expect("it names a compiler"))
             .args(words)
             .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
             .arg(folder.path().join("libnvidia-ml.so.1"))
