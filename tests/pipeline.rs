@@ -91,14 +91,15 @@ struct Tally {
 
 fn policy(rng: &mut Xoshiro256PlusPlus, max_batch: u32, max_instances: u16) -> PolicyConfig {
     let instances = u32::from(rng.random_range(1..=max_instances));
-    match rng.random_range(0..3) {
+    match rng.random_range(0..5) {
         0 => PolicyConfig::Fixed { batch: rng.random_range(1..=max_batch), instances },
         1 => PolicyConfig::Triton {
             preferred_batch_sizes: vec![rng.random_range(1..=max_batch)],
             max_queue_delay_us: rng.random_range(0..20_000),
             instances,
         },
-        _ => PolicyConfig::Deadline,
+        2 => PolicyConfig::Deadline,
+        _ => PolicyConfig::Planner,
     }
 }
 

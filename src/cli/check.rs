@@ -68,6 +68,7 @@ fn row(model: &ModelConfig, config: &Config) -> [String; 7] {
             format!("triton({max_queue_delay_us} µs, {instances})")
         }
         PolicyConfig::Deadline => "deadline".to_string(),
+        PolicyConfig::Planner => "planner".to_string(),
     };
     [
         model.name.clone(),

@@ -148,7 +148,7 @@ fn policy_limits(
                 problems.push(Problem::warning(delay.value_span.clone(), what));
             }
         }
-        PolicyConfig::Deadline => {}
+        PolicyConfig::Deadline | PolicyConfig::Planner => {}
     }
 }
 

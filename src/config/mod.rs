@@ -157,6 +157,9 @@ pub enum PolicyConfig {
     /// Waits for a fuller batch only while the oldest request's slack allows.
     #[default]
     Deadline,
+    /// Chooses between the models: plays every sensible next batch through to the end of all
+    /// queues, and starts the one that loses the least utility.
+    Planner,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -3,7 +3,7 @@
 use super::instances::Phase;
 use super::model::Model;
 use super::{Action, Outcome, Pipeline, device};
-use crate::scheduler::{Dispatch, Start};
+use crate::scheduler::{Dispatch, Interference, Running, Start};
 use crate::units::{BatchSize, ModelId, Nanos};
 
 impl Pipeline {
@@ -75,9 +75,13 @@ impl Pipeline {
         now: Nanos,
         actions: &mut Vec<Action>,
     ) {
+        let at_leisure = self.is_at_leisure();
         let m = &mut self.models[model.index()];
-        let Some(instance) = m.instances.idle() else { return };
         let limit = wanted.0.clamp(1, m.caps.batch.0);
+        if self.settings.feasible_only && !at_leisure {
+            shed_hopeless(m, limit, &self.running, &self.interference, now, actions);
+        }
+        let Some(instance) = m.instances.idle() else { return };
         let batch = &mut m.instances.slots[instance as usize].batch;
         let (mut items, mut deadline) = (0, Nanos::MAX);
         while items < limit
@@ -86,6 +90,9 @@ impl Pipeline {
             items += request.items.0;
             deadline = deadline.min(request.deadline);
             batch.push(request);
+        }
+        if batch.is_empty() {
+            return;
         }
         let requests = batch.len() as u32;
         let items = BatchSize(items);
@@ -159,5 +166,31 @@ impl Pipeline {
             m.instances.slots[instance as usize].phase = Phase::Starting;
             actions.push(Action::StartInstance { model, instance });
         }
+    }
+}
+
+/// Answers the requests at the head of the queue that would be late if a batch of up to `limit`
+/// items started now: running them keeps no deadline, and costs others theirs.
+fn shed_hopeless(
+    m: &mut Model,
+    limit: u32,
+    running: &Running,
+    interference: &Interference,
+    now: Nanos,
+    actions: &mut Vec<Action>,
+) {
+    if !m.predictor.is_fresh(now) {
+        return;
+    }
+    while let Some(head) = m.queue.requests().front() {
+        let items = BatchSize(m.queue.items().min(limit).max(head.items.0));
+        let Some(alone) = m.predictor.alone(items) else { return };
+        let multiplier = interference.multiplier(m.predictor.demand(items), running.load());
+        let (needed, left) = (alone.scale(multiplier), head.deadline - now);
+        if needed <= left {
+            return;
+        }
+        let Some(request) = m.queue.pop() else { return };
+        m.answer(request, Outcome::Infeasible { needed, left }, now, actions);
     }
 }

@@ -289,7 +289,7 @@ fn entry(model: &ModelConfig, default_policy: &PolicyConfig) -> CatalogEntry {
             PolicyConfig::Triton { preferred_batch_sizes, max_queue_delay_us, .. } => {
                 (preferred_batch_sizes.clone(), Nanos::from_micros(*max_queue_delay_us))
             }
-            PolicyConfig::Fixed { .. } | PolicyConfig::Deadline => (Vec::new(), Nanos::ZERO),
+            _ => (Vec::new(), Nanos::ZERO),
         };
     CatalogEntry {
         name: model.name.clone(),

@@ -1,16 +1,16 @@
 //! From a policy's name or its place in config.ron to the policy.
 
-use super::{Policy, deadline, fixed, triton};
+use super::{Policy, deadline, fixed, planner, triton};
 use crate::config::PolicyConfig;
 use crate::units::{BatchSize, InstanceCount, Nanos};
 
 /// The policies an operator can switch between, by name.
-pub const POLICIES: [&str; 3] = [fixed::NAME, triton::NAME, deadline::NAME];
+pub const POLICIES: [&str; 4] = [fixed::NAME, triton::NAME, deadline::NAME, planner::NAME];
 
 /// Whether one policy of that name governs all models that have it; otherwise each model has one
 /// of its own.
-pub fn is_joint(_name: &str) -> bool {
-    false
+pub fn is_joint(name: &str) -> bool {
+    name == planner::NAME
 }
 
 /// The policy that `config` describes.
@@ -27,6 +27,7 @@ pub fn make(config: &PolicyConfig) -> Box<dyn Policy> {
             ))
         }
         PolicyConfig::Deadline => Box::new(deadline::Deadline),
+        PolicyConfig::Planner => Box::new(planner::Planner::default()),
     }
 }
 
@@ -46,6 +47,7 @@ pub fn make_named(
         fixed::NAME => Some(Box::new(fixed::Fixed::new(max_batch, max_instances))),
         triton::NAME => Some(Box::new(triton::Triton::new(&[], Nanos::ZERO, max_instances))),
         deadline::NAME => Some(Box::new(deadline::Deadline)),
+        planner::NAME => Some(Box::new(planner::Planner::default())),
         _ => None,
     }
 }

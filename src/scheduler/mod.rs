@@ -6,10 +6,13 @@
 //! all wait. It sees the whole device ([`DeviceView`]): other models' queues, what runs, how far
 //! that has come.
 
+pub mod actions;
 mod deadline;
 mod fixed;
 mod interference;
 mod make;
+pub mod observation;
+mod planner;
 mod predictor;
 mod request;
 mod running;

@@ -37,8 +37,8 @@ pub struct Predictor {
     drift: f64,
     /// Execution time beside the usual neighbours over execution time alone, smoothed.
     crowding: f64,
-    /// Share of the device that one batch takes, by batch size as in `points`; one entry: always.
-    demand: Vec<f64>,
+    /// (items, share of the device that such a batch takes), ascending; empty: all of it.
+    demands: Vec<(u32, f64)>,
     last_seen: Option<Nanos>,
     /// Executions that are still to be learnt from quickly.
     learn_quickly: u32,
@@ -66,7 +66,7 @@ impl Clone for Predictor {
         self.profiled = source.profiled;
         self.drift = source.drift;
         self.crowding = source.crowding;
-        self.demand.clone_from(&source.demand);
+        self.demands.clone_from(&source.demands);
         self.last_seen = source.last_seen;
         self.learn_quickly = source.learn_quickly;
         self.usual_execution = source.usual_execution;
@@ -89,7 +89,7 @@ impl Predictor {
             profiled,
             drift: 1.0,
             crowding: 1.0,
-            demand: vec![1.0],
+            demands: Vec::new(),
             last_seen: None,
             learn_quickly: 0,
             usual_execution: Nanos::ZERO,
@@ -97,16 +97,30 @@ impl Predictor {
     }
 
     /// Says that one batch of whatever size takes this share of the device, above 0 and at most 1.
-    pub fn with_demand(mut self, share: f64) -> Predictor {
-        self.demand.clear();
-        self.demand.push(share.clamp(f64::MIN_POSITIVE, 1.0));
+    pub fn with_demand(self, share: f64) -> Predictor {
+        self.with_demands(&[(BatchSize::ONE, share)])
+    }
+
+    /// The same by batch size, ascending; in between it is linear.
+    pub fn with_demands(mut self, shares: &[(BatchSize, f64)]) -> Predictor {
+        self.demands.clear();
+        let least = f64::MIN_POSITIVE;
+        self.demands
+            .extend(shares.iter().map(|&(batch, share)| (batch.0, share.clamp(least, 1.0))));
         self
     }
 
     /// Share of the device that a batch takes: two that take half each run side by side as fast as
     /// alone.
-    pub fn demand(&self, _batch: BatchSize) -> f64 {
-        self.demand.first().copied().unwrap_or(1.0)
+    pub fn demand(&self, batch: BatchSize) -> f64 {
+        let above = self.demands.partition_point(|&(size, _)| size < batch.0);
+        match (above.checked_sub(1).map(|below| self.demands[below]), self.demands.get(above)) {
+            (Some((a, low)), Some(&(b, high))) => {
+                low + (high - low) * f64::from(batch.0 - a) / f64::from(b - a)
+            }
+            (Some((_, share)), None) | (None, Some(&(_, share))) => share,
+            (None, None) => 1.0,
+        }
     }
 
     /// Predicted execution time of `batch` items with nothing beside them; `None` while nothing is
@@ -118,6 +132,11 @@ impl Predictor {
     /// Predicted execution time of `batch` items beside what usually runs beside them.
     pub fn predict(&self, batch: BatchSize) -> Option<Nanos> {
         Some(Nanos((self.base(batch)? * self.drift * self.crowding) as u64))
+    }
+
+    /// How many times longer executions of late took beside their neighbours than alone.
+    pub fn crowding(&self) -> f64 {
+        self.crowding
     }
 
     /// Whether an execution has confirmed the predictions lately.

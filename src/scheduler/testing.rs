@@ -4,6 +4,7 @@ use super::*;
 use std::collections::VecDeque;
 
 /// One model of it.
+#[derive(Clone)]
 pub(super) struct TestModel {
     pub(super) slo: Nanos,
     pub(super) max_batch: u32,

@@ -84,6 +84,7 @@ impl Tally {
                 mean_cost: cohort.mean_cost(),
                 latency_us_p50: latency_us.value_at_quantile(0.5),
                 latency_us_p99: latency_us.value_at_quantile(0.99),
+                late: latency_us.len() - cohort.slo_met,
                 mean_batch: self.batch_items[index] as f64 / self.batches[index].max(1) as f64,
             }
         });
@@ -97,6 +98,9 @@ impl Tally {
             latency_us_p50: all.value_at_quantile(0.5),
             latency_us_p99: all.value_at_quantile(0.99),
             requests,
+            utilisation: 0.0,
+            pooled_bytes: 0,
+            copies_bytes: 0,
             models,
         }
     }
@@ -113,6 +117,11 @@ pub struct RunResult {
     pub latency_us_p50: u64,
     pub latency_us_p99: u64,
     pub requests: u64,
+    /// Share of the device that was in use, on average.
+    pub utilisation: f64,
+    /// Most memory it took; see [`super::Memory`].
+    pub pooled_bytes: u64,
+    pub copies_bytes: u64,
     pub models: Vec<ModelResult>,
 }
 
@@ -133,4 +142,6 @@ pub struct ModelResult {
     pub latency_us_p50: u64,
     pub latency_us_p99: u64,
     pub mean_batch: f64,
+    /// Answered with outputs, but too late.
+    pub late: u64,
 }

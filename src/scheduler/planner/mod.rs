@@ -1,0 +1,132 @@
+//! `planner`: at each dispatch it plays every sensible next batch through to the end of all queues
+//! and starts the one whose plan costs least, or waits for a running batch to end where that costs
+//! less still.
+//!
+//! What a plan costs is the utility it loses ([`super::utility`]): U of a model is ln(1 + G / X), so
+//! one unit of a request's cost x loses 1 / (n X), and a missed SLO loses 1 / (n h) besides, with n
+//! the requests of a window and h their hit rate. A model whose hit rate falls below what all could
+//! have is given more weight until it is back, since a logarithm alone would let it starve.
+
+mod plan;
+
+use super::deadline::slo_caps;
+use super::{Caps, DeviceView, Dispatch, ModelView, Policy, utility};
+use crate::units::{BatchSize, ModelId, Nanos};
+use plan::{Plan, Weights};
+
+pub(super) const NAME: &str = "planner";
+
+/// Each model should keep this share of the hit rate that all models can have together.
+const FAIR_SHARE: f64 = 0.9;
+/// How fast a model's weight grows while it does not, in multiples of its weight per second and
+/// unit of hit rate …
+const WEIGHT_GAIN_PER_S: f64 = 1.0;
+/// … and how far.
+const MOST_EXTRA_WEIGHT: f64 = 20.0;
+/// A rate below this counts as this, in requests per second: one request is not worth everything.
+const LEAST_RATE_PER_S: f64 = 0.2;
+/// A hit rate below this counts as this, for the same reason.
+const LEAST_HIT_RATE: f64 = 0.05;
+/// While less of the device than this is in use, nothing is gained by waiting for it.
+const IDLE_LOAD: f64 = 0.3;
+/// A wait for a batch to end goes on a little beyond its predicted end.
+const WAIT_MARGIN: f64 = 1.2;
+const WAIT_LEAST: Nanos = Nanos::from_millis(1);
+
+#[derive(Debug, Default)]
+pub(super) struct Planner {
+    plan: Plan,
+    /// Extra weight of each model, and when it was last brought up to date.
+    extra: Vec<(f64, Nanos)>,
+}
+
+impl Planner {
+    /// Brings everything up to date that follows from the slot: execution times, weights. A policy
+    /// that builds on the planner calls it in its own `decide`.
+    pub(super) fn prepare(&mut self, device: &DeviceView<'_>) {
+        self.extra.resize(device.models, (0.0, device.now));
+        let fair = fair_hit_rate(device);
+        self.plan.resize(device.models);
+        for (id, model) in device.all() {
+            let (extra, since) = &mut self.extra[id.index()];
+            let elapsed_s = (device.now - *since).as_secs_f64();
+            let lack = FAIR_SHARE * fair - model.tally.recent_hit_rate;
+            *extra += WEIGHT_GAIN_PER_S * elapsed_s * lack;
+            *extra = extra.clamp(0.0, MOST_EXTRA_WEIGHT);
+            *since = device.now;
+            self.plan.set_model(id, &model, weights(&model, 1.0 + *extra));
+        }
+    }
+}
+
+impl Policy for Planner {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn decide(&mut self, device: &DeviceView<'_>, models: &[ModelId], caps: &mut [Caps]) {
+        self.prepare(device);
+        for (&model, caps) in models.iter().zip(caps) {
+            *caps = slo_caps(&device.of(model));
+        }
+    }
+
+    fn dispatch(&mut self, device: &DeviceView<'_>, ready: &[ModelId]) -> Dispatch {
+        let unknown = |id: &&ModelId| device.of(**id).predictor.alone(BatchSize::ONE).is_none();
+        if let Some(&id) = ready.iter().find(unknown) {
+            return Dispatch::Start(id, device.of(id).caps.batch);
+        }
+        self.plan.observe(device);
+        // A queue whose requests are all hopeless is started for the pipeline to find out.
+        if let Some(&id) = ready.iter().find(|id| self.plan.is_empty(**id)) {
+            return Dispatch::Start(id, BatchSize::ONE);
+        }
+        let full = ready.iter().map(|&id| (self.plan.start_now(device, id, usize::MAX), id));
+        let Some((mut cost, id)) = full.min_by(|a, b| a.0.total_cmp(&b.0)) else {
+            return Dispatch::WaitUntil(Nanos::MAX);
+        };
+        let mut requests = self.plan.most(id);
+        let mut fewer = requests;
+        while fewer > 1 {
+            fewer = fewer.div_ceil(2);
+            let candidate = self.plan.start_now(device, id, fewer);
+            if candidate < cost {
+                (cost, requests) = (candidate, fewer);
+            }
+        }
+        if device.load > IDLE_LOAD
+            && let Some(next_end) = device.runs.iter().map(|run| run.left(device.now)).min()
+            && self.plan.wait(device, next_end) < cost
+        {
+            return Dispatch::WaitUntil(device.now + next_end.scale(WAIT_MARGIN) + WAIT_LEAST);
+        }
+        Dispatch::Start(id, self.plan.items(id, requests))
+    }
+}
+
+/// What one request of this model counts.
+fn weights(model: &ModelView<'_>, factor: f64) -> Weights {
+    let rate_per_s = model.demand.slow_per_s.max(model.demand.fast_per_s / 2.0);
+    let rate_per_s = rate_per_s.max(LEAST_RATE_PER_S);
+    let cost = model.tally.recent_cost.max(utility::LEAST_COST);
+    let hit_rate = model.tally.recent_hit_rate.max(LEAST_HIT_RATE);
+    let ratio = rate_per_s * hit_rate / cost;
+    // d ln(1 + r) = r / (1 + r) d ln r.
+    let request = factor * ratio / (1.0 + ratio) / rate_per_s;
+    Weights { cost: request / cost, miss: request * (utility::MISS_COST / cost + 1.0 / hit_rate) }
+}
+
+/// The hit rate that all models could have together, were the device's time shared out in
+/// proportion: 1 over how many times its capacity is asked for.
+fn fair_hit_rate(device: &DeviceView<'_>) -> f64 {
+    let asked = |(_, model): (ModelId, ModelView<'_>)| {
+        let batch = model.caps.batch;
+        let time = model.predictor.alone(batch).unwrap_or(Nanos::ZERO).as_secs_f64();
+        let share = model.predictor.demand(batch);
+        model.demand.slow_per_s * time * share / f64::from(batch.0.max(1))
+    };
+    1.0 / device.all().map(asked).sum::<f64>().max(1.0)
+}
+
+#[cfg(test)]
+mod tests;
