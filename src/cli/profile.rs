@@ -1,7 +1,7 @@
 //! `bcedge profile`: measures the models of config.ron and saves what it finds next to them.
 
 use super::screen::load_config;
-use crate::config::{Config, EngineConfig, ModelConfig};
+use crate::config::{Config, ModelConfig};
 use crate::engine;
 use crate::profiler::{self, Plan, Point, Profile};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -59,12 +59,14 @@ fn select<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a ModelConfi
 }
 
 fn profile(model: &ModelConfig, config: &Config, time_per_point: Duration) -> Result<(), String> {
-    let EngineConfig::Onnx(file) = &model.engine else {
+    let Some(file) = model.engine.file() else {
         println!("\n{}: a pretended engine, its table is its profile", model.name);
         return Ok(());
     };
     let engine = engine::open(model, config).map_err(|error| error.to_string())?;
-    let plan = Plan::full(&*engine, model.max_instances, time_per_point);
+    let file = engine.file().unwrap_or(file);
+    let most = engine.max_instances().map_or(model.max_instances, |m| m.min(model.max_instances));
+    let plan = Plan::full(&*engine, most, time_per_point);
     // Hidden by itself where stderr is not a terminal.
     let bar = ProgressBar::new(plan.points() as u64).with_style(style("points"));
     bar.set_message(model.name.clone());

@@ -2,6 +2,7 @@
 
 use super::loader::{self, LoadReport, Loaded};
 use super::reactor::Reactor;
+use crate::engine::EngineError;
 use crate::pipeline::{Event, Override};
 use crate::scheduler::{self, POLICIES};
 use crate::server::gateway::CommandCall;
@@ -205,7 +206,8 @@ impl Reactor {
         let LoadReport { model, result } = report;
         match result {
             Ok(loaded) => self.install(model, loaded),
-            Err(reason) => self.load_failed(model, reason),
+            Err(EngineError::DeviceLost(text)) => self.device_lost(text),
+            Err(reason) => self.load_failed(model, reason.to_string()),
         }
     }
 
@@ -234,7 +236,8 @@ impl Reactor {
     fn install(&mut self, model: ModelId, loaded: Loaded) {
         let settings = &self.config.models[model.index()];
         let max_batch = BatchSize(settings.max_batch.min(loaded.engine.spec().max_batch.0));
-        let max_instances = InstanceCount(settings.max_instances as u16);
+        let most = loaded.engine.max_instances().unwrap_or(u32::MAX);
+        let max_instances = InstanceCount(settings.max_instances.min(most) as u16);
         let Loaded { engine, predictor, slo, took } = loaded;
         self.coming_up.push(ComingUp { model, max_batch, slo, took });
         self.pipeline.set_slo(model, slo);

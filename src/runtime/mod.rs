@@ -5,7 +5,9 @@
 //!                              ◄══ring══                          ◄══ring══
 //! ```
 
+mod batch;
 mod commands;
+mod failures;
 mod fleet;
 mod instance;
 mod loader;
@@ -26,7 +28,7 @@ use fleet::Fleet;
 use reactor::Reactor;
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
@@ -34,6 +36,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Requests that may be in the appliance at once, over all connections and models.
 const MAX_OUTSTANDING: usize = 8192;
+/// A process whose device is lost ends within this time, one way or the other.
+const LAST_RESORT: Duration = Duration::from_secs(30);
 /// Of the time to drain, the share after which requests are answered with an error, so that the
 /// answers still reach their clients.
 const ABORT_SHARE: f64 = 0.8;
@@ -62,12 +66,31 @@ pub struct Appliance {
 struct Stop {
     wanted: AtomicBool,
     notify: tokio::sync::Notify,
+    /// The device failed in a way that only a new process recovers from, and how.
+    device_lost: OnceLock<String>,
 }
 
 impl Stop {
     fn request(&self) {
         self.wanted.store(true, Ordering::Release);
         self.notify.notify_one();
+    }
+
+    /// Asks for a stop because the device is lost. True for the first to say so.
+    fn fail(&self, text: &str) -> bool {
+        let first = self.device_lost.set(text.to_owned()).is_ok();
+        self.request();
+        if first {
+            // A thread that hangs in the driver must not keep the process from being started anew.
+            let last_resort = || {
+                thread::sleep(LAST_RESORT);
+                eprintln!("bcedge: the device is lost and the process does not end by itself");
+                std::process::abort();
+            };
+            // Without a thread for it, whoever supervises the process has to look after that.
+            let _ = thread::Builder::new().name("last resort".into()).spawn(last_resort);
+        }
+        first
     }
 
     fn is_requested(&self) -> bool {
@@ -120,7 +143,7 @@ impl Appliance {
             fleet,
             status,
             config.clone(),
-            notices_end,
+            (stop.clone(), notices_end),
             (load_sender, load_reports),
         );
         let reactor = thread::Builder::new()
@@ -155,6 +178,11 @@ impl Appliance {
     /// Asks for a shutdown, as SIGTERM does.
     pub fn request_stop(&self) {
         self.stop.request();
+    }
+
+    /// Why the process can't use its device any longer, if so. A new process may be able to.
+    pub fn device_lost(&self) -> Option<String> {
+        self.stop.device_lost.get().cloned()
     }
 
     /// Shuts down: nothing new is accepted, what was accepted gets the drain time to finish, the

@@ -3,18 +3,18 @@
 //! It takes no locks and, after warm-up, allocates nothing for a request: payloads move from the
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
-use super::Notice;
+use super::batch::{WorkError, WorkItem};
 use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
-use super::instance::{Report, WorkError, WorkItem};
+use super::instance::Report;
 use super::loader::LoadReport;
 use super::status::Status;
+use super::{Notice, Stop};
 use crate::config::Config;
 use crate::pipeline::{Action, Event, Outcome, Pipeline, Request};
 use crate::server::gateway::{
     Answer, AnswerOutput, Payload, ReactorPort, Submission, ToIngress, ToReactor,
 };
-use crate::telemetry::snapshot::ModelState;
 use crate::units::{BatchSize, ModelId, Nanos, RequestId};
 use ringbuf::traits::{Consumer, Observer, Producer};
 use std::sync::{Arc, mpsc};
@@ -37,26 +37,27 @@ pub(super) struct Reactor {
     pub(super) retiring: Vec<ModelId>,
     /// Loaded again before the last batch of the engine they replace was done.
     pub(super) loaded_early: Vec<LoadReport>,
+    pub(super) stop: Arc<Stop>,
     notices: mpsc::Receiver<Notice>,
     load_reports: mpsc::Receiver<LoadReport>,
     /// Indexed by the low half of a request's id.
-    held: Vec<Held>,
+    pub(super) held: Vec<Held>,
     actions: Vec<Action>,
     /// Events that carrying out actions brought about; they go in after those.
-    deferred: Vec<Event>,
+    pub(super) deferred: Vec<Event>,
     next_snapshot: Nanos,
     answered: bool,
-    draining: bool,
+    pub(super) draining: bool,
     stopping: bool,
 }
 
 /// What the reactor keeps of a request, by its id.
 #[derive(Default)]
-struct Held {
+pub(super) struct Held {
     model: Option<(RequestId, ModelId)>,
     payload: Payload,
     outputs: Vec<AnswerOutput>,
-    error: Option<WorkError>,
+    pub(super) error: Option<WorkError>,
 }
 
 impl Reactor {
@@ -66,7 +67,7 @@ impl Reactor {
         fleet: Fleet,
         status: Status,
         config: Arc<Config>,
-        notices: mpsc::Receiver<Notice>,
+        (stop, notices): (Arc<Stop>, mpsc::Receiver<Notice>),
         (load_sender, load_reports): (mpsc::Sender<LoadReport>, mpsc::Receiver<LoadReport>),
     ) -> Reactor {
         let capacity = port.answers.capacity().get();
@@ -81,6 +82,7 @@ impl Reactor {
             load_sender,
             retiring: Vec::new(),
             loaded_early: Vec::new(),
+            stop,
             notices,
             load_reports,
             held: (0..capacity).map(|_| Held::default()).collect(),
@@ -109,6 +111,7 @@ impl Reactor {
             }
             self.port.reactor_bell.awake();
         }
+        self.fleet.end();
     }
 
     /// Everything that has come in since the last turn, then what time demands.
@@ -260,6 +263,7 @@ impl Reactor {
                 self.fleet.remove(model, instance);
             }
             Report::Panicked(text) | Report::NotMade(text) => self.lost(model, instance, text),
+            Report::DeviceLost(text) => self.device_lost(text),
         }
     }
 
@@ -295,49 +299,6 @@ impl Reactor {
             self.engine_failed(model, instance, text);
         }
         self.step(Event::BatchDone { model, instance, ok });
-    }
-
-    /// The engine returned an error; its batch is answered with it. The instance makes itself a new
-    /// context, before it takes its next job.
-    fn engine_failed(&mut self, model: ModelId, instance: u16, text: String) {
-        self.note_error(model, instance, Outcome::EngineFailed, &text);
-        self.status.replaced(
-            model,
-            format!("instance {instance}: a batch failed: {text}; its context is replaced"),
-        );
-    }
-
-    /// The instance's thread ended: by a panic, or before it began.
-    fn lost(&mut self, model: ModelId, instance: u16, text: String) {
-        self.note_error(model, instance, Outcome::InstanceLost, &text);
-        self.status.replaced(model, format!("instance {instance}: {text}; it is replaced"));
-        self.fleet.remove(model, instance);
-        self.step(Event::InstanceLost { model, instance });
-    }
-
-    /// Keeps the reason for the answers that the next step gives, where a request has no reason of
-    /// its own.
-    fn note_error(&mut self, model: ModelId, instance: u16, outcome: Outcome, text: &str) {
-        for request in self.pipeline.batch(model, instance) {
-            let error = &mut self.held[index(request.id)].error;
-            error.get_or_insert_with(|| WorkError { outcome, text: text.into() });
-        }
-    }
-
-    fn abandon(&mut self, model: ModelId, instance: u16) {
-        self.status.replaced(
-            model,
-            format!(
-                "instance {instance} does not come back from its batch; it is given up and replaced"
-            ),
-        );
-        if self.fleet.abandon(model, instance) {
-            return;
-        }
-        let reason = "too many of its instances hang; restart the appliance, or load it again";
-        self.status.set_state(model, ModelState::Failed(reason.into()));
-        self.deferred.push(Event::ModelGone(model));
-        self.retire(model);
     }
 
     fn answer(&mut self, request: &Request, mut outcome: Outcome, now: Nanos) {
@@ -383,6 +344,6 @@ impl Reactor {
     }
 }
 
-fn index(id: RequestId) -> usize {
+pub(super) fn index(id: RequestId) -> usize {
     id.0 as u32 as usize
 }

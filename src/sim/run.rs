@@ -86,16 +86,12 @@ impl<'a> Simulation<'a> {
     /// Runs to the end, and until everything that arrived is answered.
     pub fn run(mut self) -> RunResult {
         while self.advance(Nanos::MAX) {}
-<<<<<<< HEAD
-        RunResult { utilisation: self.device.utilisation(), ..self.tally.result() }
-=======
         RunResult {
             utilisation: self.device.utilisation(),
             pooled_bytes: self.memory.pooled_bytes(self.surfaces),
             copies_bytes: self.memory.copies_bytes(self.surfaces),
             ..self.tally.result()
         }
->>>>>>> suite
     }
 
     /// Goes on up to `until`; false when the run is over.

@@ -244,6 +244,10 @@ pub struct DeviceSnapshot {
     pub resident_bytes: Option<u64>,
     /// Weights of all loaded models.
     pub weight_bytes: u64,
+    /// Scratch memory that the GPU's execution contexts share, and what they would take if each had
+    /// its own.
+    pub scratch_bytes: u64,
+    pub scratch_separate_bytes: u64,
     pub memory_used_bytes: Option<u64>,
     pub memory_total_bytes: Option<u64>,
     /// The processor's hottest zone.

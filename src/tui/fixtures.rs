@@ -311,6 +311,8 @@ fn device(scene: &str, left_s: f64) -> DeviceSnapshot {
         process_cpu_percent: Some(118.0),
         resident_bytes: Some(412 << 20),
         weight_bytes: 310 << 20,
+        scratch_bytes: 96 << 20,
+        scratch_separate_bytes: 210 << 20,
         memory_used_bytes: Some(1_900 << 20),
         memory_total_bytes: Some(7_800 << 20),
         frequency_mhz: Some(2_450.0),

@@ -22,6 +22,14 @@ fn host(page: &mut Page, device: &DeviceSnapshot) {
     page.sample(&[], device.cores);
     page.family("bcedge_weight_bytes", Kind::Gauge, "Weights of all loaded models");
     page.sample(&[], device.weight_bytes);
+    if device.scratch_separate_bytes > 0 {
+        let shared = "Scratch memory that the GPU's execution contexts share";
+        page.family("bcedge_gpu_scratch_bytes", Kind::Gauge, shared);
+        page.sample(&[], device.scratch_bytes);
+        let separate = "What it would be if each context had its own";
+        page.family("bcedge_gpu_scratch_separate_bytes", Kind::Gauge, separate);
+        page.sample(&[], device.scratch_separate_bytes);
+    }
     let bytes = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
     let used = bytes(device.memory_used_bytes);
     let total = bytes(device.memory_total_bytes);

@@ -211,6 +211,8 @@ impl Random {
             process_cpu_percent: self.optional(),
             resident_bytes: self.flip().then(|| self.number()),
             weight_bytes: self.number(),
+            scratch_bytes: self.number(),
+            scratch_separate_bytes: self.number(),
             memory_used_bytes: self.flip().then(|| self.number()),
             memory_total_bytes: self.flip().then(|| self.number()),
             temperature_c: self.optional(),
