@@ -6,6 +6,7 @@ Called by run.sh. Standard library only.
 import argparse
 import http.client
 import json
+import os
 import random
 import re
 import shlex
@@ -142,13 +143,20 @@ def check_demo(cross, folder):
 
 
 @contextmanager
-def serving(program, folder, name):
+def serving(program, folder, name, **environment):
     """A running server; yields its socket, and checks that SIGTERM ends it as it should."""
     path = folder / f"{name}.sock"
     (folder / f"{name}.ron").write_text(config(path, NETWORKS))
     log = open(folder / f"{name}.log", "w")
     server = program.start(
-        "serve", "--headless", "--config", f"{name}.ron", cwd=folder, stdout=log, stderr=log
+        "serve",
+        "--headless",
+        "--config",
+        f"{name}.ron",
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=log,
+        stderr=log,
     )
     try:
         until = time.monotonic() + PATIENCE_S
@@ -229,11 +237,41 @@ def check_outputs(cross, native, folder):
                 print(f"outputs: {model} {name}, {len(values)} values, relative error {error:.1e}")
 
 
+def check_device(cross, compiler, folder):
+    """The program loads NVIDIA's management library when it runs, also on this processor."""
+    library = folder / "nvml" / "libnvidia-ml.so.1"
+    library.parent.mkdir()
+    behaviour = folder / "nvml" / "behaviour"
+    behaviour.write_text("")
+    subprocess.run(
+        [
+            *shlex.split(compiler),
+            "-shared",
+            "-fPIC",
+            f'-DBEHAVIOUR="{behaviour}"',
+            "-o",
+            library,
+            ROOT / "tests/device/nvml.c",
+        ],
+        check=True,
+    )
+    wanted = 'nv_gpu_memory_total_bytes{gpu_uuid="GPU-8e7a"} 17179869184'
+    with serving(cross, folder, "device", LD_LIBRARY_PATH=str(library.parent)) as path:
+        until = time.monotonic() + PATIENCE_S
+        page = ""
+        while wanted not in page:
+            expect(time.monotonic() < until, f"the metrics tell of no GPU:\n{page}")
+            time.sleep(0.2)
+            page = ask(path, "GET", "/metrics")[1].decode()
+    print("device: the driver's library is loaded and read")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
     parser.add_argument("--runner", required=True, help="what runs the binary")
     parser.add_argument("--native", required=True, help="the same program for this machine")
+    parser.add_argument("--mock-cc", required=True, help="a C compiler for the binary's processor")
     parser.add_argument("--glibc", required=True, help="the newest C library it may need")
     arguments = parser.parse_args()
     cross = Program(arguments.binary, arguments.runner)
@@ -245,6 +283,7 @@ def main():
         check_commands(cross, native, folder)
         check_demo(cross, folder)
         check_outputs(cross, native, folder)
+        check_device(cross, arguments.mock_cc, folder)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds bcedge for a Jetson as README.md says, and runs it here under qemu: the file's needs, its
-# subcommands, a demo, its outputs against this machine's, and the tests that need no other process.
-# `.ci/run` calls it; it fails when anything is missing.
+# subcommands, a demo, its outputs against this machine's, and the tests of the GPU engine over mock
+# libraries for that processor. `.ci/run` calls it; it fails when anything is missing.
 #
 # Needs rustup, python3 with venv, readelf, and from Debian: qemu-user libc6-arm64-cross.
 set -euo pipefail
@@ -11,8 +11,6 @@ target=aarch64-unknown-linux-gnu
 glibc=2.31
 sysroot=/usr/aarch64-linux-gnu
 runner="qemu-aarch64 -L $sysroot"
-# Test targets that run in one process, and take no longer than they are worth when emulated.
-tests=(device)
 
 missing() {
   echo "tests/aarch64/run.sh: $1 is missing; $2" >&2
@@ -39,10 +37,9 @@ rustup target add "$target"
 cargo zigbuild --release --locked --target "$target.$glibc"
 # What the program's outputs are compared with.
 cargo build --locked
-python3 tests/aarch64/check.py --runner "$runner" --glibc "$glibc" \
-  --native target/debug/bcedge "target/$target/release/bcedge"
-
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$runner"
+program="$PWD/target/$target/release/bcedge"
 export BCEDGE_MOCK_CC="$PWD/$tools/bin/python -m ziglang cc -target aarch64-linux-gnu.$glibc"
-# shellcheck disable=SC2068 # one --test for each
-cargo-zigbuild test --release --locked --target "$target.$glibc" ${tests[@]/#/--test=}
+python3 tests/aarch64/check.py --runner "$runner" --glibc "$glibc" --mock-cc "$BCEDGE_MOCK_CC" \
+  --native target/debug/bcedge "$program"
+# The tests run here, and what they start is the cross-built program.
+BCEDGE_PROGRAM="$runner $program" cargo test --locked --test tensorrt
