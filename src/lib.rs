@@ -24,6 +24,7 @@ pub mod runtime;
 pub mod scheduler;
 pub mod server;
 pub mod sim;
+pub mod suite;
 pub mod telemetry;
 pub mod tui;
 pub mod units;

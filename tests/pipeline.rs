@@ -283,7 +283,8 @@ impl World {
                     self.step(Event::Cancel { model, id });
                 }
             }
-            88..92 => {
+            88 => self.step(Event::DeviceChanged),
+            89..92 => {
                 let world = &mut self.models[model.index()];
                 let config = policy(&mut self.rng, world.max_batch, world.max_instances);
                 world.fixed = matches!(config, PolicyConfig::Fixed { .. });
@@ -624,4 +625,54 @@ fn the_same_seed_gives_the_same_run() {
         assert_eq!(World::new(seed).run().0, World::new(seed).run().0, "seed {seed}");
     }
     assert_ne!(World::new(1).run().0, World::new(2).run().0);
+}
+
+/// A board that was put into a faster mode: what it took before refuses nobody any more.
+#[test]
+fn a_device_that_changed_its_speed_is_given_a_new_chance() {
+    let settings = Settings {
+        slot: Nanos::from_millis(50),
+        feasible_only: true,
+        hang_factor: 20.0,
+        hang_floor: HANG_FLOOR,
+    };
+    let models = [ModelSettings { slo: Nanos::from_millis(50), queue_bound: 4 }];
+    let policy = scheduler::make(&PolicyConfig::Fixed { batch: 1, instances: 1 });
+    let mut pipeline = Pipeline::new(settings, &models, vec![policy]);
+    let model = ModelId(0);
+    let mut now = Nanos::ZERO;
+    let mut step = |event: Event, millis: u64| {
+        now += Nanos::from_millis(millis);
+        let mut actions = Vec::new();
+        pipeline.step(event, now, &mut actions);
+        (now, actions)
+    };
+    let request = |id: u64, now: Nanos| Request {
+        id: RequestId(id),
+        model,
+        items: BatchSize(1),
+        priority: 1,
+        arrival: now,
+        deadline: now + Nanos::from_millis(50),
+        queue_until: Nanos::MAX,
+    };
+    let refused = |actions: &[Action]| {
+        let infeasible = |action: &Action| {
+            matches!(action, Action::Answer { outcome: Outcome::Infeasible { .. }, .. })
+        };
+        actions.iter().any(infeasible)
+    };
+    let predictor = Predictor::new(&[(BatchSize(1), Nanos::from_millis(200))]);
+    let (max_batch, max_instances) = (BatchSize(1), InstanceCount(1));
+    step(Event::ModelReady { model, max_batch, max_instances, predictor }, 1);
+    step(Event::InstanceReady { model, instance: 0 }, 1);
+    let (now, _) = step(Event::Tick, 1);
+    step(Event::Arrive(request(1, now)), 0);
+    step(Event::BatchDone { model, instance: 0, ok: true }, 200);
+    let (now, _) = step(Event::Tick, 1);
+    assert!(refused(&step(Event::Arrive(request(2, now)), 0).1), "200 ms can't be done in 50");
+    step(Event::DeviceChanged, 1);
+    let (now, _) = step(Event::Tick, 1);
+    let (_, actions) = step(Event::Arrive(request(3, now)), 0);
+    assert!(!refused(&actions) && actions.contains(&Action::Run { model, instance: 0 }));
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// What each module may use besides itself. A module that stands before another in the flow of a
 /// request may not be known to it.
-const DIRECTIONS: [(&str, &[&str]); 16] = [
+const DIRECTIONS: [(&str, &[&str]); 17] = [
     ("units", &[]),
     ("doorbell", &["units"]),
     ("config", &["units"]),
@@ -23,6 +23,7 @@ const DIRECTIONS: [(&str, &[&str]); 16] = [
     ("load", &["client", "engine", "scheduler", "server", "telemetry", "units", "workload"]),
     ("tui", &["telemetry"]),
     ("sim", &["config", "pipeline", "scheduler", "telemetry", "units", "workload"]),
+    ("suite", &["config", "pipeline", "scheduler", "sim", "units"]),
     (
         "runtime",
         &[

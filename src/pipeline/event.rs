@@ -39,6 +39,8 @@ pub enum Event {
     /// The model is to stop: its queue is answered, nothing more is started. Batches under way
     /// finish, or are found to hang, as ever.
     ModelGone(ModelId),
+    /// The device became faster or slower: what was measured before says less about what comes.
+    DeviceChanged,
     /// Nothing happened, but [`super::Pipeline::next_wake`] has come.
     Tick,
     /// Accept nothing more.

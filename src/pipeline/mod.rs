@@ -226,6 +226,9 @@ impl Pipeline {
                 self.models[model.index()].instances.retire();
                 self.refuse_queue(model, Outcome::ModelNotReady, now, actions);
             }
+            Event::DeviceChanged => {
+                self.models.iter_mut().for_each(|m| m.predictor.device_changed());
+            }
             Event::Tick => {}
             Event::Drain => self.draining = true,
             Event::Abort => {

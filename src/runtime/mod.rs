@@ -11,6 +11,7 @@ mod failures;
 mod fleet;
 mod instance;
 mod loader;
+mod monitor;
 mod reactor;
 mod status;
 
@@ -18,7 +19,7 @@ use crate::config::{Admission, Config};
 use crate::pipeline::{ModelSettings, Pipeline, Settings};
 use crate::scheduler;
 use crate::server::{self, gateway::Gateway};
-use crate::telemetry::device::DeviceMonitor;
+use crate::telemetry::device::{DeviceEvent, Sources};
 use crate::telemetry::log::LogBuffer;
 use crate::telemetry::snapshot::{ApplianceState, DeviceSnapshot};
 use crate::units::{ModelId, Nanos};
@@ -35,17 +36,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Requests that may be in the appliance at once, over all connections and models.
 const MAX_OUTSTANDING: usize = 8192;
-/// How often the device's sensors are read.
-const DEVICE_PERIOD: Duration = Duration::from_secs(1);
 /// A process whose device is lost ends within this time, one way or the other.
 const LAST_RESORT: Duration = Duration::from_secs(30);
 /// Of the time to drain, the share after which requests are answered with an error, so that the
 /// answers still reach their clients.
 const ABORT_SHARE: f64 = 0.8;
 
-/// From the appliance's owner to the reactor.
+/// To the reactor, from the appliance's owner and from the thread that watches the device.
 #[derive(Debug)]
-enum Lifecycle {
+enum Notice {
+    Device(DeviceEvent),
     Drain,
     Abort,
     Stop,
@@ -54,7 +54,7 @@ enum Lifecycle {
 /// A running appliance.
 pub struct Appliance {
     gateway: Arc<Gateway>,
-    lifecycle: mpsc::Sender<Lifecycle>,
+    notices: mpsc::Sender<Notice>,
     ingress: JoinHandle<Result<(), String>>,
     reactor: JoinHandle<()>,
     stop: Arc<Stop>,
@@ -105,6 +105,18 @@ impl Appliance {
     /// # Errors
     /// When the socket can't be bound or the system gives no more threads or file descriptors.
     pub fn start(config: Config, log: LogBuffer) -> Result<Appliance, String> {
+        Appliance::start_on(&Sources::default(), config, log)
+    }
+
+    /// As [`Appliance::start`], on the machine that these sources tell of.
+    ///
+    /// # Errors
+    /// As [`Appliance::start`].
+    pub fn start_on(
+        machine: &Sources,
+        config: Config,
+        log: LogBuffer,
+    ) -> Result<Appliance, String> {
         let config = Arc::new(config);
         let os = |e: std::io::Error| format!("cannot start: {e}");
         let (gateway, port) = server::gateway::pair(MAX_OUTSTANDING).map_err(os)?;
@@ -118,7 +130,7 @@ impl Appliance {
         let listener = server::Listener::bind(config.socket.clone()).map_err(|e| e.to_string())?;
 
         let device = Arc::new(ArcSwap::from_pointee(DeviceSnapshot::default()));
-        let (lifecycle, lifecycle_end) = mpsc::channel();
+        let (notices, notices_end) = mpsc::channel();
         let (load_sender, load_reports) = mpsc::channel();
         let wanted = (0..config.models.len() as u16).map(ModelId);
         let wanted = wanted.filter(|model| config.models[model.index()].load).collect();
@@ -131,18 +143,19 @@ impl Appliance {
             fleet,
             status,
             config.clone(),
-            (stop.clone(), lifecycle_end),
+            (stop.clone(), notices_end),
             (load_sender, load_reports),
         );
         let reactor = thread::Builder::new()
             .name("reactor".into())
             .spawn(move || reactor.run())
             .map_err(os)?;
-        spawn_monitor(device, stop.clone()).map_err(os)?;
+        monitor::spawn(machine.clone(), device, (notices.clone(), gateway.clone()), stop.clone())
+            .map_err(os)?;
         let stopped = wait_for_stop(signals, stop.clone());
         let ingress = spawn_ingress(runtime, listener, &gateway, stopped, &log).map_err(os)?;
         let drain_timeout = Duration::from_millis(config.socket.drain_timeout_ms);
-        Ok(Appliance { gateway, lifecycle, ingress, reactor, stop, drain_timeout })
+        Ok(Appliance { gateway, notices, ingress, reactor, stop, drain_timeout })
     }
 
     /// For snapshots and commands.
@@ -180,16 +193,16 @@ impl Appliance {
     pub fn shut_down(self) -> Result<(), String> {
         self.stop.request();
         // Sending fails only when the reactor is gone, which `join` below reports.
-        let _ = self.lifecycle.send(Lifecycle::Drain);
+        let _ = self.notices.send(Notice::Drain);
         self.gateway.wake_reactor();
         let abort_at = Instant::now() + self.drain_timeout.mul_f64(ABORT_SHARE);
         while !self.ingress.is_finished() && Instant::now() < abort_at {
             thread::sleep(Duration::from_millis(5));
         }
-        let _ = self.lifecycle.send(Lifecycle::Abort);
+        let _ = self.notices.send(Notice::Abort);
         self.gateway.wake_reactor();
         let served = join(self.ingress, "ingress");
-        let _ = self.lifecycle.send(Lifecycle::Stop);
+        let _ = self.notices.send(Notice::Stop);
         self.gateway.wake_reactor();
         join(self.reactor, "reactor")?;
         served?
@@ -272,18 +285,4 @@ async fn wait_for_stop(signals: Option<[Signal; 3]>, stop: Arc<Stop>) {
         () = stop.notify.notified() => {}
     }
     stop.request();
-}
-
-fn spawn_monitor(
-    device: Arc<ArcSwap<DeviceSnapshot>>,
-    stop: Arc<Stop>,
-) -> std::io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("monitor".into()).spawn(move || {
-        let mut monitor = DeviceMonitor::new();
-        let start = Instant::now();
-        while !stop.is_requested() {
-            device.store(Arc::new(monitor.sample(start.elapsed().into())));
-            thread::sleep(DEVICE_PERIOD);
-        }
-    })
 }

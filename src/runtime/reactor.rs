@@ -9,7 +9,7 @@ use super::fleet::Fleet;
 use super::instance::Report;
 use super::loader::LoadReport;
 use super::status::Status;
-use super::{Lifecycle, Stop};
+use super::{Notice, Stop};
 use crate::config::Config;
 use crate::pipeline::{Action, Event, Outcome, Pipeline, Request};
 use crate::server::gateway::{
@@ -38,7 +38,7 @@ pub(super) struct Reactor {
     /// Loaded again before the last batch of the engine they replace was done.
     pub(super) loaded_early: Vec<LoadReport>,
     pub(super) stop: Arc<Stop>,
-    lifecycle: mpsc::Receiver<Lifecycle>,
+    notices: mpsc::Receiver<Notice>,
     load_reports: mpsc::Receiver<LoadReport>,
     /// Indexed by the low half of a request's id.
     pub(super) held: Vec<Held>,
@@ -67,7 +67,7 @@ impl Reactor {
         fleet: Fleet,
         status: Status,
         config: Arc<Config>,
-        (stop, lifecycle): (Arc<Stop>, mpsc::Receiver<Lifecycle>),
+        (stop, notices): (Arc<Stop>, mpsc::Receiver<Notice>),
         (load_sender, load_reports): (mpsc::Sender<LoadReport>, mpsc::Receiver<LoadReport>),
     ) -> Reactor {
         let capacity = port.answers.capacity().get();
@@ -83,7 +83,7 @@ impl Reactor {
             retiring: Vec::new(),
             loaded_early: Vec::new(),
             stop,
-            lifecycle,
+            notices,
             load_reports,
             held: (0..capacity).map(|_| Held::default()).collect(),
             actions: Vec::with_capacity(256),
@@ -95,7 +95,7 @@ impl Reactor {
         }
     }
 
-    /// Runs until [`Lifecycle::Stop`].
+    /// Runs until [`Notice::Stop`].
     pub(super) fn run(mut self) {
         self.publish(self.now());
         while !self.stopping {
@@ -134,8 +134,8 @@ impl Reactor {
         while let Ok(call) = self.port.commands.try_recv() {
             self.command(call);
         }
-        while let Ok(lifecycle) = self.lifecycle.try_recv() {
-            self.lifecycle(lifecycle);
+        while let Ok(notice) = self.notices.try_recv() {
+            self.notice(notice);
         }
         let now = self.now();
         if now >= self.pipeline.next_wake(now) {
@@ -330,17 +330,21 @@ impl Reactor {
         self.status.publish(&self.pipeline, &self.fleet, &self.port, now);
     }
 
-    fn lifecycle(&mut self, lifecycle: Lifecycle) {
-        match lifecycle {
-            Lifecycle::Drain => {
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Device(event) => {
+                self.status.event(event.level, None, event.text);
+                self.step(Event::DeviceChanged);
+            }
+            Notice::Drain => {
                 self.draining = true;
                 self.status.draining();
                 self.refuse_load_waiters();
                 self.show_now();
                 self.step(Event::Drain);
             }
-            Lifecycle::Abort => self.step(Event::Abort),
-            Lifecycle::Stop => self.stopping = true,
+            Notice::Abort => self.step(Event::Abort),
+            Notice::Stop => self.stopping = true,
         }
     }
 }

@@ -10,12 +10,16 @@ pub mod actions;
 mod deadline;
 mod fixed;
 mod interference;
+pub mod learned;
 mod make;
+mod nn;
 pub mod observation;
 mod planner;
 mod predictor;
 mod request;
 mod running;
+pub mod sac;
+pub mod trained;
 mod triton;
 pub mod utility;
 mod view;
@@ -43,6 +47,23 @@ pub trait Policy: Send + fmt::Debug {
     /// What to start now. `ready` are the models with a queue, an idle instance and caps that allow
     /// one more to run; never empty, the one with the earliest deadline first.
     fn dispatch(&mut self, device: &DeviceView<'_>, ready: &[ModelId]) -> Dispatch;
+
+    /// What a learnt policy thought of its last decision for a model.
+    fn insight(&self, _model: ModelId) -> Option<Insight<'_>> {
+        None
+    }
+}
+
+/// A learnt decision and its alternatives; see [`actions`].
+#[derive(Clone, Copy, Debug)]
+pub struct Insight<'a> {
+    /// By action; 0 where it is not allowed.
+    pub probabilities: &'a [f32],
+    pub allowed: &'a [bool],
+    /// The one that was taken.
+    pub action: usize,
+    /// Of the choice, in nats.
+    pub entropy: f32,
 }
 
 /// The limits a slot decision sets.
@@ -62,6 +83,8 @@ pub enum Reason {
     Configured,
     /// The largest batch whose predicted execution leaves room in the SLO.
     SloAllows,
+    /// The trained actor's choice.
+    Learned,
     /// No profile and no measurement yet.
     NothingMeasured,
     /// Even one item is predicted to take longer than the SLO leaves.
@@ -75,6 +98,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Reason::Configured => "as configured",
             Reason::SloAllows => "largest batch the SLO allows",
+            Reason::Learned => "the trained policy's choice",
             Reason::NothingMeasured => "nothing measured yet",
             Reason::SloTooTight => "the SLO is tighter than one item takes",
             Reason::ManualOverride => "manual override",

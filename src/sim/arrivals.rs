@@ -13,11 +13,11 @@ pub enum LoadShape {
     Steady,
     /// Bursts and calms in turn, each model by itself (a Markov-modulated Poisson process).
     Bursty(Bursts),
-    /// Poisson arrivals whose rate goes through a day in the time of a run: from `low` to `high`
-    /// times the mean and back.
-    Day { low: f64, high: f64 },
-    /// Halfway the models' rates, sorted by how much of the device each asks for, swap ends.
-    MixShift,
+    /// Poisson arrivals whose rate goes from `low` to `high` times the given one and back, in every
+    /// `period` from the time `from` on.
+    Day { low: f64, high: f64, from: Nanos, period: Nanos },
+    /// Poisson arrivals that have these other rates from the time `at` on.
+    Shift { at: Nanos, after_per_s: Vec<f64> },
 }
 
 /// What SLO a request brings, as a multiple of its model's.
@@ -52,23 +52,22 @@ enum Source {
 }
 
 impl Arrivals {
-    /// Arrivals of each model at `rates_per_s` on average over a run of `length`.
+    /// Arrivals of each model at `rates_per_s`.
     ///
     /// # Errors
-    /// When a rate is not above 0, or the bursts' parameters contradict themselves.
+    /// When a rate is not above 0, or the shape's parameters contradict themselves.
     pub fn new(
         shape: &LoadShape,
         rates_per_s: &[f64],
         slo: SloMix,
-        length: Nanos,
         seed: u64,
     ) -> Result<Arrivals, String> {
         let schedule = |process| Schedule::new(process, rates_per_s, seed).map(Source::Schedule);
         let source = match shape {
             LoadShape::Steady => schedule(Process::Poisson)?,
             LoadShape::Bursty(bursts) => schedule(Process::Bursty(*bursts))?,
-            LoadShape::Day { .. } | LoadShape::MixShift => {
-                Source::Varying(Varying::new(shape.clone(), rates_per_s, length, seed))
+            LoadShape::Day { .. } | LoadShape::Shift { .. } => {
+                Source::Varying(Varying::new(shape.clone(), rates_per_s, seed)?)
             }
         };
         let rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ 0x510);
@@ -101,31 +100,38 @@ impl Iterator for Arrivals {
 struct Varying {
     shape: LoadShape,
     rates_per_s: Vec<f64>,
-    /// Rates after the shift.
-    swapped_per_s: Vec<f64>,
-    length_s: f64,
     highest_per_s: f64,
     at_s: f64,
     rng: Xoshiro256PlusPlus,
 }
 
 impl Varying {
-    fn new(shape: LoadShape, rates_per_s: &[f64], length: Nanos, seed: u64) -> Varying {
-        let swapped_per_s: Vec<f64> = rates_per_s.iter().rev().copied().collect();
+    fn new(shape: LoadShape, rates_per_s: &[f64], seed: u64) -> Result<Varying, String> {
         let sum = |rates: &[f64]| rates.iter().sum::<f64>();
-        let highest_per_s = match &shape {
-            LoadShape::Day { high, .. } => high * sum(rates_per_s),
-            _ => sum(rates_per_s).max(sum(&swapped_per_s)),
-        };
-        Varying {
-            shape,
-            rates_per_s: rates_per_s.to_vec(),
-            swapped_per_s,
-            length_s: length.as_secs_f64(),
-            highest_per_s,
-            at_s: 0.0,
-            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+        let mut highest_per_s = sum(rates_per_s);
+        match &shape {
+            LoadShape::Day { low, high, period, .. } => {
+                if !(*low >= 0.0 && high > low && high.is_finite() && *period > Nanos::ZERO) {
+                    return Err(format!(
+                        "a day goes from {low} to {high} times the rate in {period}; from at least \
+                         0 to more than that, in some time"
+                    ));
+                }
+                highest_per_s *= high;
+            }
+            LoadShape::Shift { after_per_s, .. } => {
+                if after_per_s.len() != rates_per_s.len() {
+                    return Err("as many rates after a shift as before it".into());
+                }
+                highest_per_s = highest_per_s.max(sum(after_per_s));
+            }
+            LoadShape::Steady | LoadShape::Bursty(_) => {}
         }
+        if !(highest_per_s > 0.0 && highest_per_s.is_finite()) {
+            return Err(format!("the rates add up to {highest_per_s}; above 0"));
+        }
+        let rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        Ok(Varying { shape, rates_per_s: rates_per_s.to_vec(), highest_per_s, at_s: 0.0, rng })
     }
 
     fn next(&mut self) -> (Nanos, usize) {
@@ -134,12 +140,14 @@ impl Varying {
             self.at_s += gap / self.highest_per_s;
             let mut at = self.rng.random::<f64>() * self.highest_per_s;
             let (rates, factor) = match &self.shape {
-                LoadShape::Day { low, high } => {
-                    let phase = std::f64::consts::TAU * self.at_s / self.length_s;
+                LoadShape::Day { low, high, from, period } => {
+                    let days = (self.at_s - from.as_secs_f64()) / period.as_secs_f64();
                     let (mean, swing) = ((low + high) / 2.0, (high - low) / 2.0);
-                    (&self.rates_per_s, mean - swing * phase.cos())
+                    (&self.rates_per_s, mean - swing * (std::f64::consts::TAU * days).cos())
                 }
-                _ if self.at_s >= self.length_s / 2.0 => (&self.swapped_per_s, 1.0),
+                LoadShape::Shift { at, after_per_s } if self.at_s >= at.as_secs_f64() => {
+                    (after_per_s, 1.0)
+                }
                 _ => (&self.rates_per_s, 1.0),
             };
             for (stream, rate) in rates.iter().enumerate() {
@@ -148,6 +156,77 @@ impl Varying {
                     return (Nanos::from_secs_f64(self.at_s), stream);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Arrivals of two models in each of the first `seconds` seconds.
+    fn by_second(shape: &LoadShape, seconds: usize) -> Vec<[u32; 2]> {
+        let mut counts = vec![[0; 2]; seconds];
+        let all = Arrivals::new(shape, &[300.0, 100.0], SloMix::Same(1.0), 7).unwrap();
+        for arrival in all {
+            match counts.get_mut(arrival.at.as_secs_f64() as usize) {
+                Some(count) => count[arrival.model.index()] += 1,
+                None => break,
+            }
+        }
+        counts
+    }
+
+    /// Within five standard deviations.
+    fn is_about(count: u32, expected: f64) -> bool {
+        (f64::from(count) - expected).abs() <= 5.0 * expected.sqrt()
+    }
+
+    #[test]
+    fn a_shift_swaps_who_is_popular() {
+        let at = Nanos::from_millis(4_000);
+        let counts = by_second(&LoadShape::Shift { at, after_per_s: vec![100.0, 200.0] }, 8);
+        for (second, [a, b]) in counts.into_iter().enumerate() {
+            let (first, other) = if second < 4 { (300.0, 100.0) } else { (100.0, 200.0) };
+            assert!(is_about(a, first) && is_about(b, other), "second {second}: {a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_day_begins_and_ends_at_night() {
+        let from = Nanos::from_millis(1_000);
+        let period = Nanos::from_millis(10_000);
+        let counts = by_second(&LoadShape::Day { low: 0.2, high: 1.8, from, period }, 11);
+        // Mean of the rate over the second that begins or ends with the day, and over noon.
+        let night = 1.0 - 0.8 * (0.2 * std::f64::consts::PI).sin() / (0.2 * std::f64::consts::PI);
+        assert!(is_about(counts[1][0], 300.0 * night) && is_about(counts[10][0], 300.0 * night));
+        assert!(is_about(counts[5][0] + counts[6][0], 600.0 * (2.0 - night)), "{counts:?}");
+    }
+
+    #[test]
+    fn mixed_slos_come_equally_often() {
+        let slo = SloMix::Mixed(vec![0.5, 1.0, 2.0]);
+        let all = Arrivals::new(&LoadShape::Steady, &[100.0], slo, 3).unwrap().take(3_000);
+        let mut counts = [0; 3];
+        for arrival in all {
+            counts[(arrival.slo_factor * 2.0).log2() as usize] += 1;
+        }
+        assert!(counts.iter().all(|&count| is_about(count, 1_000.0)), "{counts:?}");
+    }
+
+    #[test]
+    fn contradictions_are_told() {
+        let arrivals = |shape, rates: &[f64]| Arrivals::new(&shape, rates, SloMix::Same(1.0), 1);
+        let at = Nanos::ZERO;
+        let period = Nanos::from_millis(1);
+        for (shape, rates) in [
+            (LoadShape::Steady, &[0.0][..]),
+            (LoadShape::Shift { at, after_per_s: vec![1.0] }, &[1.0, 1.0]),
+            (LoadShape::Shift { at, after_per_s: vec![0.0] }, &[0.0]),
+            (LoadShape::Day { low: 2.0, high: 1.0, from: at, period }, &[1.0]),
+            (LoadShape::Day { low: 0.5, high: f64::NAN, from: at, period }, &[1.0]),
+        ] {
+            assert!(arrivals(shape.clone(), rates).is_err(), "{shape:?}");
         }
     }
 }

@@ -123,7 +123,8 @@ mod tests {
             alone_ns: vec![(1, 10e6), (8, 24e6)],
             occupancy: vec![0.6, 1.0],
             weight_bytes: 0,
-            instance_bytes: 0,
+            context_bytes: 0,
+            scratch_bytes: 0,
         };
         Surfaces { models: vec![model], contention: 0.0, noise: 0.0, memory_bytes: 1 << 30 }
     }

@@ -12,14 +12,21 @@
 
 mod arrivals;
 mod device;
+mod learn;
+mod load;
+mod memory;
 pub mod network;
 pub mod platform;
+pub mod published;
 mod run;
 mod surface;
 mod tally;
 
 pub use arrivals::{Arrivals, LoadShape, SloMix};
 pub use device::Device;
+pub use learn::learn;
+pub use load::{Load, LoadPlan, device_time_ns};
+pub use memory::Memory;
 pub use run::{Simulation, SimulationSettings};
 pub use surface::{ModelSurface, Surfaces};
 pub use tally::{ModelResult, RunResult};

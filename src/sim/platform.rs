@@ -2,8 +2,10 @@
 //! device's published compute, bandwidth and memory. A model, not a measurement, and said so
 //! wherever it is shown.
 
+use super::memory;
 use super::network::{Kind, Network};
 use super::surface::{ModelSurface, Surfaces};
+use crate::config::auto_slo_us;
 use crate::units::{BatchSize, Nanos};
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +22,7 @@ pub struct Platform {
     pub memory_mib: u64,
     /// Time between the starts of two small kernels of one stream.
     pub launch_us: f64,
-    /// Threads that have to be busy to reach the peak.
+    /// Threads that the device runs at once.
     pub threads: f64,
     /// Share of the peak that dense convolutions reach.
     pub dense_efficiency: f64,
@@ -40,6 +42,11 @@ pub struct Platform {
 const NUMBER_BYTES: f64 = 2.0;
 /// Memory an execution context takes besides its tensors.
 const CONTEXT_BYTES: u64 = 24 << 20;
+/// Elements that each thread of a kernel has to compute for the device to reach its peak: fewer
+/// leave memory latencies uncovered, and tiles of matrix products partly empty.
+const ELEMENTS_PER_THREAD: f64 = 4.0;
+/// A batch takes at least this share of the device.
+const LEAST_OCCUPANCY: f64 = 0.05;
 
 impl Platform {
     /// Execution time alone in seconds, and the share of the device it fills.
@@ -50,7 +57,7 @@ impl Platform {
     ///
     /// ```text
     /// t(b) = kernels × launch + max(2 macs (b + h) / (peak × efficiency), bytes(b) / bandwidth)
-    /// h    = threads / (elements per kernel and item)
+    /// h    = threads × elements per thread / (elements per kernel and item)
     /// occupancy(b) = busy / t(b) × b / (b + h), at least the share of time moving data
     /// ```
     pub fn execution(&self, network: &Network, batch: u32) -> (f64, f64) {
@@ -60,7 +67,8 @@ impl Platform {
             Kind::Depthwise => self.depthwise_efficiency,
             Kind::Attention => self.attention_efficiency,
         };
-        let idle_items = self.threads / (network.activation_elements / network.kernels);
+        let to_fill = self.threads * ELEMENTS_PER_THREAD;
+        let idle_items = to_fill / (network.activation_elements / network.kernels);
         let flops_per_s = self.peak_gflops * 1e9 * efficiency;
         let compute_s = 2.0 * network.macs * (b + idle_items) / flops_per_s;
         // Every activation is written once and read once.
@@ -68,31 +76,46 @@ impl Platform {
         let memory_s = bytes / (self.bandwidth_gb_per_s * 1e9);
         let time_s = network.kernels * self.launch_us * 1e-6 + compute_s.max(memory_s);
         let computing = compute_s / time_s * b / (b + idle_items);
-        (time_s, computing.max(memory_s / time_s).clamp(0.05, 1.0))
+        (time_s, computing.max(memory_s / time_s).clamp(LEAST_OCCUPANCY, 1.0))
     }
 
-    /// The surfaces of these networks here, with batches and instances up to what fits.
-    pub fn surfaces(&self, networks: &[Network], max_batch: u32, max_instances: u16) -> Surfaces {
+    /// The surfaces of these networks here, with batches and instances up to these limits or to
+    /// what fits into the memory. A device that is too slow for a network's default SLO gets the
+    /// one that `slo: Auto` would give it.
+    ///
+    /// # Errors
+    /// When not even single items of all networks fit.
+    pub fn surfaces(
+        &self,
+        networks: &[Network],
+        max_batch: u32,
+        max_instances: u16,
+    ) -> Result<Surfaces, String> {
         let models = networks.iter().map(|network| {
             let batches = (0..).map(|power| 1u32 << power).take_while(|&b| b <= max_batch);
             let points: Vec<_> = batches.map(|b| (b, self.execution(network, b))).collect();
-            let activations = network.peak_activation_elements * f64::from(max_batch);
+            let profile_us: Vec<(u32, u64)> =
+                points.iter().map(|&(b, (time_s, _))| (b, (time_s * 1e6) as u64)).collect();
+            let auto_us = auto_slo_us(&profile_us, networks.len()).unwrap_or(0);
             ModelSurface {
                 name: network.name.clone(),
-                slo: Nanos::from_micros((network.slo_ms * 1e3) as u64),
+                slo: Nanos::from_secs_f64(network.slo_ms / 1e3).max(Nanos::from_micros(auto_us)),
                 max_batch: BatchSize(max_batch),
                 max_instances,
                 alone_ns: points.iter().map(|&(b, (time_s, _))| (b, time_s * 1e9)).collect(),
                 occupancy: points.iter().map(|&(_, (_, occupancy))| occupancy).collect(),
                 weight_bytes: (network.parameters * NUMBER_BYTES) as u64,
-                instance_bytes: CONTEXT_BYTES + (activations * NUMBER_BYTES) as u64,
+                context_bytes: CONTEXT_BYTES,
+                scratch_bytes: (network.peak_activation_elements * NUMBER_BYTES) as u64,
             }
         });
-        Surfaces {
+        let mut surfaces = Surfaces {
             models: models.collect(),
             contention: self.contention,
             noise: self.noise,
-            memory_bytes: (self.memory_mib - self.reserved_mib) << 20,
-        }
+            memory_bytes: self.memory_mib.saturating_sub(self.reserved_mib) << 20,
+        };
+        memory::limit(&mut surfaces).map_err(|why| format!("{}: {why}", self.name))?;
+        Ok(surfaces)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::arrivals::{Arrival, Arrivals};
 use super::device::Device;
+use super::memory::Memory;
 use super::surface::Surfaces;
 use super::tally::{RunResult, Tally};
 use crate::pipeline::{Action, Event, ModelSettings, Pipeline, Request, Settings};
@@ -33,6 +34,7 @@ pub struct Simulation<'a> {
     next_id: u64,
     now: Nanos,
     tally: Tally,
+    memory: Memory,
     actions: Vec<Action>,
     /// Events that actions brought about.
     deferred: Vec<Event>,
@@ -66,6 +68,7 @@ impl<'a> Simulation<'a> {
             next_id: 0,
             now: Nanos::ZERO,
             tally: Tally::new(models.len(), settings.warm_up, settings.length),
+            memory: Memory::new(models.len()),
             actions: Vec::with_capacity(64),
             deferred: Vec::new(),
         };
@@ -83,7 +86,12 @@ impl<'a> Simulation<'a> {
     /// Runs to the end, and until everything that arrived is answered.
     pub fn run(mut self) -> RunResult {
         while self.advance(Nanos::MAX) {}
-        RunResult { utilisation: self.device.utilisation(), ..self.tally.result() }
+        RunResult {
+            utilisation: self.device.utilisation(),
+            pooled_bytes: self.memory.pooled_bytes(self.surfaces),
+            copies_bytes: self.memory.copies_bytes(self.surfaces),
+            ..self.tally.result()
+        }
     }
 
     /// Goes on up to `until`; false when the run is over.
@@ -103,6 +111,8 @@ impl<'a> Simulation<'a> {
             self.now = next;
             if next == end {
                 if let Some((model, instance)) = self.device.finish(next) {
+                    let items = self.items(model, instance);
+                    self.memory.give_back(self.surfaces.models[model.index()].scratch(items));
                     self.step(Event::BatchDone { model, instance, ok: true });
                 }
             } else if next == arrival {
@@ -142,6 +152,11 @@ impl<'a> Simulation<'a> {
         }));
     }
 
+    /// Of the batch that this instance runs.
+    fn items(&self, model: ModelId, instance: u16) -> u32 {
+        self.pipeline.batch(model, instance).iter().map(|request| request.items.0).sum()
+    }
+
     fn step(&mut self, event: Event) {
         let mut next = Some(event);
         while let Some(event) = next {
@@ -161,12 +176,13 @@ impl<'a> Simulation<'a> {
                 self.tally.answered(&request, &outcome, self.now);
             }
             Action::Run { model, instance } => {
-                let batch = self.pipeline.batch(model, instance);
-                let items: u32 = batch.iter().map(|request| request.items.0).sum();
+                let items = self.items(model, instance);
+                self.memory.take(self.surfaces.models[model.index()].scratch(items));
                 self.tally.batch(model, items);
                 self.device.start(model, instance, BatchSize(items), self.now);
             }
             Action::StartInstance { model, instance } => {
+                self.memory.add_instance(model);
                 self.deferred.push(Event::InstanceReady { model, instance });
             }
             // The simulated device copies nothing, so no model takes batches ahead …

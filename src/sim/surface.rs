@@ -14,10 +14,12 @@ pub struct ModelSurface {
     pub alone_ns: Vec<(u32, f64)>,
     /// Share of the device that a batch fills, in the order of `alone_ns`.
     pub occupancy: Vec<f64>,
-    /// Memory its weights take, once.
+    /// Memory its weights take.
     pub weight_bytes: u64,
-    /// Memory one instance takes besides.
-    pub instance_bytes: u64,
+    /// Memory an instance takes whether it runs or not.
+    pub context_bytes: u64,
+    /// Memory a batch needs while it runs, by item: its tensors.
+    pub scratch_bytes: u64,
 }
 
 impl ModelSurface {

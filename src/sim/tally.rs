@@ -99,6 +99,8 @@ impl Tally {
             latency_us_p99: all.value_at_quantile(0.99),
             requests,
             utilisation: 0.0,
+            pooled_bytes: 0,
+            copies_bytes: 0,
             models,
         }
     }
@@ -117,6 +119,9 @@ pub struct RunResult {
     pub requests: u64,
     /// Share of the device that was in use, on average.
     pub utilisation: f64,
+    /// Most memory it took; see [`super::Memory`].
+    pub pooled_bytes: u64,
+    pub copies_bytes: u64,
     pub models: Vec<ModelResult>,
 }
 

@@ -12,7 +12,9 @@ mod plan;
 use super::deadline::slo_caps;
 use super::{Caps, DeviceView, Dispatch, ModelView, Policy, utility};
 use crate::units::{BatchSize, ModelId, Nanos};
-use plan::{Plan, Weights};
+use plan::Plan;
+
+pub use plan::Weights;
 
 pub(super) const NAME: &str = "planner";
 
@@ -56,6 +58,24 @@ impl Planner {
             *since = device.now;
             self.plan.set_model(id, &model, weights(&model, 1.0 + *extra));
         }
+    }
+
+    /// Extra weight a model has because it starved.
+    pub(super) fn extra_weight(&self, id: ModelId) -> f64 {
+        self.extra.get(id.index()).map_or(0.0, |&(extra, _)| extra)
+    }
+
+    /// What one of a model's requests counts at present.
+    pub(super) fn weights(&self, id: ModelId) -> Weights {
+        self.plan.weights(id)
+    }
+
+    /// What the requests that wait are expected to lose.
+    pub(super) fn expected_loss(&mut self, device: &DeviceView<'_>) -> f64 {
+        self.plan.observe(device);
+        let waiting = self.plan.wait(device, Nanos::ZERO);
+        let hopeless = |(id, _)| self.plan.hopeless(id) as f64 * self.plan.weights(id).miss;
+        waiting + device.all().map(hopeless).sum::<f64>()
     }
 }
 

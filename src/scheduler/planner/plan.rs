@@ -14,8 +14,8 @@ const RISK: f64 = 0.5;
 const LEAST_BACKLOG_S: f64 = 0.004;
 
 /// What a unit of cost x and a missed SLO lose, in utility.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Weights {
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Weights {
     pub(super) cost: f64,
     pub(super) miss: f64,
 }
@@ -37,6 +37,8 @@ struct Queue {
     /// Most items in a batch.
     batch: u32,
     waiting: Vec<Waiting>,
+    /// Requests before the last of those that can't be in time any more.
+    hopeless: usize,
     /// Scratch: what putting it off costs for each second of the device.
     urgency: f64,
 }
@@ -52,6 +54,12 @@ pub(super) struct Plan {
 }
 
 impl Weights {
+    /// What requests lost whose costs sum up to `cost`, and of which so many missed their SLO.
+    pub(in crate::scheduler) fn lost(&self, cost: f64, missed: f64) -> f64 {
+        // A miss is at least MISS_COST in `cost` already.
+        self.cost * cost + missed * (self.miss - self.cost * utility::MISS_COST)
+    }
+
     /// What a request loses that is answered `finish_s` from now, or `late_s` if that is judged
     /// against its deadline.
     fn loss(&self, request: &Waiting, finish_s: f64, late_s: f64) -> f64 {
@@ -107,18 +115,36 @@ impl Plan {
         for (queue, (_, model)) in self.queues.iter_mut().zip(device.all()) {
             queue.batch = model.caps.batch.0.max(1);
             let soonest = device.execution(&model, BatchSize::ONE).unwrap_or(Nanos::ZERO);
-            let feasible = model.queue.iter().filter(|r| r.deadline >= device.now + soonest);
             queue.waiting.clear();
-            queue.waiting.extend(feasible.take(LOOK).map(|request| Waiting {
-                age_s: (device.now - request.arrival).as_secs_f64(),
-                slo_s: (request.deadline - request.arrival).as_secs_f64(),
-                items: request.items.0,
-            }));
+            queue.hopeless = 0;
+            for request in model.queue {
+                if request.deadline < device.now + soonest {
+                    queue.hopeless += 1;
+                    continue;
+                }
+                if queue.waiting.len() == LOOK {
+                    break;
+                }
+                queue.waiting.push(Waiting {
+                    age_s: (device.now - request.arrival).as_secs_f64(),
+                    slo_s: (request.deadline - request.arrival).as_secs_f64(),
+                    items: request.items.0,
+                });
+            }
             let (requests, items) = queue.batch_from(0, usize::MAX);
             let (time_s, share) = queue.execution(items);
             self.backlog_s += time_s * share * queue.waiting.len() as f64 / requests.max(1) as f64;
         }
         self.backlog_s = self.backlog_s.max(LEAST_BACKLOG_S);
+    }
+
+    pub(super) fn weights(&self, id: ModelId) -> Weights {
+        self.queues[id.index()].weights
+    }
+
+    /// Requests of a model that were passed over because they can't be in time any more.
+    pub(super) fn hopeless(&self, id: ModelId) -> usize {
+        self.queues[id.index()].hopeless
     }
 
     pub(super) fn is_empty(&self, id: ModelId) -> bool {
