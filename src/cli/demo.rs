@@ -3,11 +3,11 @@
 
 use super::screen::{ScreenArgs, load_config};
 use super::{Failure, ended};
-use crate::config::{Config, EngineConfig};
+use crate::config::{Config, EngineConfig, ModelConfig};
 use crate::engine;
 use crate::load::{self, Load, LoadPlan, LoadReport, ModelRate};
 use crate::models::Reference;
-use crate::profiler::{self, Profile};
+use crate::profiler::{self, Profile, Subject};
 use crate::runtime::Appliance;
 use crate::telemetry::snapshot::{ModelState, Snapshot};
 use crate::units::Nanos;
@@ -23,8 +23,8 @@ use std::time::Duration;
 /// batch now and then, and the SLOs hold.
 const UTILISATION: f64 = 0.45;
 
-/// Time for the short profile of one model.
-const PROFILE_BUDGET: Duration = Duration::from_millis(1_000);
+/// Time for the short profile of one model, its part in combinations included.
+const PROFILE_BUDGET: Duration = Duration::from_millis(1_200);
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -99,27 +99,31 @@ fn build_missing(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes a short profile of each model that has none for this device and engine. A model that
-/// can't be opened is left to the appliance, which shows it as failed.
+/// Makes short profiles of the models that have none for this device and engine, also of some of
+/// them together. A model that can't be opened is left to the appliance, which shows it as failed.
 fn profile_missing(config: &Config) -> Result<(), String> {
-    let bar = ProgressBar::new(config.models.len() as u64);
-    bar.set_style(super::profile::style("models"));
-    for model in &config.models {
-        bar.set_message(format!("profiling {}", model.name));
-        if let Some(file) = model.engine.file()
-            && let Ok(engine) = engine::open(model, config)
-            && let file = engine.file().unwrap_or(file)
-            && Profile::load(file, &*engine, config).is_err()
-        {
-            let points = profiler::quick(&*engine, PROFILE_BUDGET).map_err(|e| e.to_string())?;
-            Profile::new(file, &*engine, config, points)
-                .and_then(|profile| profile.save(file))
-                .map_err(|e| e.to_string())?;
+    let missing: Vec<Subject> =
+        config.models.iter().filter_map(|model| subject(model, config)).collect();
+    let bar = ProgressBar::new(missing.len() as u64).with_style(super::profile::style("models"));
+    bar.set_message("short profiles");
+    let progress = &mut |done| bar.set_position(done as u64);
+    let glances = profiler::glance(&missing, config, PROFILE_BUDGET, progress);
+    for (subject, profile) in missing.iter().zip(glances.map_err(|e| e.to_string())?) {
+        if let Some(profile) = profile {
+            profile.save(&subject.file).map_err(|e| e.to_string())?;
         }
-        bar.inc(1);
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// The model, if it can be opened and has no profile.
+fn subject(model: &ModelConfig, config: &Config) -> Option<Subject> {
+    let file = model.engine.file()?;
+    let engine = engine::open(model, config).ok()?;
+    let subject = super::profile::subject(model, file, engine, true);
+    let is_missing = Profile::load(&subject.file, &*subject.engine, config).is_err();
+    is_missing.then_some(subject)
 }
 
 /// Each model gets the same share of the device's time.

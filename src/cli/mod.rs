@@ -3,14 +3,17 @@
 mod build;
 mod check;
 mod demo;
+mod evaluate;
 mod infer;
 mod load;
 mod models;
 mod profile;
 mod screen;
 mod serve;
+mod signals;
 mod socket;
 mod top;
+mod train;
 
 use std::process::ExitCode;
 
@@ -34,10 +37,14 @@ enum Command {
     Load(load::Args),
     /// Send one input to a model and print the reply
     Infer(infer::Args),
-    /// Measure the models' latency over batch size and instances on this device
+    /// Measure the models' latency on this device: over batch size and instances, beside others
     Profile(profile::Args),
     /// Build a TensorRT plan from an ONNX file, on the GPU that will run it
     Build(build::Args),
+    /// Compare the policies on modelled devices, loads and SLOs, without any hardware
+    Evaluate(evaluate::Args),
+    /// Train the scheduling policy in the simulator
+    Train(train::Args),
     /// Build the six reference networks as ONNX files
     Models(models::Args),
     /// Check config.ron and report everything that is wrong with it
@@ -97,6 +104,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Infer(args) => infer::run(args).map_err(Failure::from),
         Command::Profile(args) => profile::run(args).map_err(Failure::from),
         Command::Build(args) => build::run(args).map_err(Failure::from),
+        Command::Evaluate(args) => evaluate::run(args).map_err(Failure::from),
+        Command::Train(args) => train::run(args).map_err(Failure::from),
         Command::Models(args) => models::run(args).map_err(Failure::from),
         Command::Check(args) => check::run(args).map_err(Failure::from),
     };

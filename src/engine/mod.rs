@@ -55,6 +55,23 @@ pub trait Engine: Send + Sync {
     /// What runs it, in Triton's words: `rten_onnx`, `onnxruntime_onnx`, `tensorrt_plan`, …
     fn platform(&self) -> &'static str;
 
+    /// Which version of the engine's library runs it, where that is no part of this program; empty
+    /// where it is.
+    fn library_version(&self) -> String {
+        String::new()
+    }
+
+    /// The device that runs it, where that is not the processor, in words.
+    fn device(&self) -> Option<String> {
+        None
+    }
+
+    /// Most bytes that this process's models have taken so far of a device with an account of its
+    /// own.
+    fn device_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Inputs, outputs and batch limit.
     fn spec(&self) -> &ModelSpec;
 

@@ -15,6 +15,7 @@ impl Pipeline {
     /// Tells whether a model's instances can take a batch ahead; they can't unless told.
     pub fn set_takes_ahead(&mut self, model: ModelId, takes_ahead: bool) {
         self.models[model.index()].takes_ahead = takes_ahead;
+        self.some_take_ahead = self.models.iter().any(|m| m.takes_ahead);
     }
 
     /// The requests that this instance was given ahead.
@@ -25,6 +26,9 @@ impl Pipeline {
 
     /// Hands full batches ahead, if a model is the only one with a queue.
     pub(super) fn hand_ahead(&mut self, now: Nanos, actions: &mut Vec<Action>) {
+        if !self.some_take_ahead {
+            return;
+        }
         let mut waiting = self.models.iter().enumerate().filter(|(_, m)| !m.queue.is_empty());
         let (Some((index, _)), None) = (waiting.next(), waiting.next()) else { return };
         let model = ModelId(index as u16);
@@ -40,7 +44,7 @@ impl Pipeline {
     pub(super) fn begin_ahead(&mut self, model: ModelId, instance: u16, now: Nanos) {
         let slots = &mut self.models[model.index()].instances.slots;
         let Some(slot) = slots.get_mut(instance as usize) else { return };
-        if slot.phase == Phase::Idle && slot.batch.is_empty() && !slot.ahead.is_empty() {
+        if slot.phase() == Phase::Idle && slot.batch.is_empty() && !slot.ahead.is_empty() {
             std::mem::swap(&mut slot.batch, &mut slot.ahead);
             self.begin_batch(model, instance, now);
         }
@@ -57,7 +61,7 @@ impl Model {
             return None;
         }
         let slots = self.instances.slots.iter().enumerate();
-        let free_at = slots.filter_map(|(index, slot)| match slot.phase {
+        let free_at = slots.filter_map(|(index, slot)| match slot.phase() {
             Phase::Running { since, items, .. } if slot.ahead.is_empty() => {
                 let takes = self.predictor.predict(items).unwrap_or(now - since);
                 Some((since + takes, index as u16))

@@ -1,7 +1,7 @@
 //! How much device memory the models may take, and what they have taken.
 
 use crate::engine::cuda::{CudaError, Device};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The memory of one device.
 pub(super) struct Budget {
@@ -9,9 +9,23 @@ pub(super) struct Budget {
     limit: u64,
     /// Where the limit comes from, for messages.
     source: &'static str,
-    /// Bytes taken. One thread at a time allocates, so that what an allocation of TensorRT's takes
-    /// can be measured.
-    used: Mutex<u64>,
+    /// One thread at a time allocates, so that what an allocation of TensorRT's takes can be
+    /// measured.
+    used: Mutex<Used>,
+}
+
+/// Bytes taken, now and at most so far.
+#[derive(Default)]
+struct Used {
+    now: u64,
+    most: u64,
+}
+
+impl Used {
+    fn add(&mut self, bytes: u64) {
+        self.now += bytes;
+        self.most = self.most.max(self.now);
+    }
 }
 
 /// Bytes that are accounted for until this is dropped.
@@ -28,7 +42,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        *self.budget.used.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
+        self.budget.used().now -= self.bytes;
     }
 }
 
@@ -43,7 +57,7 @@ impl Budget {
             Some(bytes) => (bytes.min(total), "`gpu: (memory_mib: …)` in config.ron"),
             None => (free, "what was free at the start"),
         };
-        Ok(Arc::new(Budget { device, limit, source, used: Mutex::new(0) }))
+        Ok(Arc::new(Budget { device, limit, source, used: Mutex::default() }))
     }
 
     /// Runs `allocate`, which takes `bytes` bytes.
@@ -56,17 +70,17 @@ impl Budget {
         bytes: u64,
         allocate: impl FnOnce() -> Result<T, CudaError>,
     ) -> Result<(T, Share), Refusal> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if bytes > self.limit.saturating_sub(*used) {
-            return Err(Refusal::TooLittle(self.too_little(what, bytes, *used)));
+        let mut used = self.used();
+        if bytes > self.limit.saturating_sub(used.now) {
+            return Err(Refusal::TooLittle(self.too_little(what, bytes, used.now)));
         }
         match allocate() {
             Ok(made) => {
-                *used += bytes;
+                used.add(bytes);
                 Ok((made, Share { bytes, budget: self.clone() }))
             }
             Err(error) if error.is_out_of_memory() => {
-                let text = self.too_little(what, bytes, *used);
+                let text = self.too_little(what, bytes, used.now);
                 Err(Refusal::TooLittle(format!("{text} ({error})")))
             }
             Err(error) => Err(Refusal::Cuda(error)),
@@ -84,24 +98,33 @@ impl Budget {
         expected: u64,
         make: impl FnOnce() -> Result<T, String>,
     ) -> Result<(T, Share), String> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        if expected > self.limit.saturating_sub(*used) {
-            return Err(self.too_little(what, expected, *used));
+        let mut used = self.used();
+        if expected > self.limit.saturating_sub(used.now) {
+            return Err(self.too_little(what, expected, used.now));
         }
         let free = || self.device.memory().map(|(free, _)| free).map_err(|e| e.to_string());
         let before = free()?;
         let made = make()?;
         let bytes = before.saturating_sub(free()?);
-        if bytes > self.limit.saturating_sub(*used) {
-            return Err(self.too_little(what, bytes, *used));
+        if bytes > self.limit.saturating_sub(used.now) {
+            return Err(self.too_little(what, bytes, used.now));
         }
-        *used += bytes;
+        used.add(bytes);
         Ok((made, Share { bytes, budget: self.clone() }))
     }
 
     /// Whether something is being loaded or allocated now: what can wait should.
     pub fn is_busy(&self) -> bool {
         self.used.try_lock().is_err()
+    }
+
+    /// Most bytes that were taken at one time.
+    pub fn most_used(&self) -> u64 {
+        self.used().most
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn too_little(&self, what: &str, bytes: u64, used: u64) -> String {

@@ -199,6 +199,18 @@ impl Engine for TensorRtEngine {
         "tensorrt_plan"
     }
 
+    fn library_version(&self) -> String {
+        self.shared.plan.version().to_string()
+    }
+
+    fn device(&self) -> Option<String> {
+        Some(self.shared.gpu.device.name.clone())
+    }
+
+    fn device_bytes(&self) -> Option<u64> {
+        Some(self.shared.gpu.budget.most_used())
+    }
+
     fn spec(&self) -> &ModelSpec {
         &self.shared.spec.model
     }
