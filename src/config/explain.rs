@@ -19,7 +19,8 @@ const FORMS: [(&str, &str); 14] = [
     ("slo", "slo: Auto, slo: Ms(50) or slo: Us(50000)"),
     (
         "policy",
-        "policy: Deadline, policy: Fixed(batch: 8, instances: 2) or policy: Triton(instances: 2)",
+        "policy: Deadline, policy: Fixed(batch: 8, instances: 2), policy: Triton(instances: 2), \
+         policy: Planner, policy: Aimd(), policy: DeepRt() or policy: Lookahead()",
     ),
     ("device", "device: Auto, device: Tensorrt, device: OnnxRuntime or device: Rten"),
     ("gpu", "gpu: (ordinal: 0, memory_mib: 2048, …)"),
