@@ -27,7 +27,7 @@ use crate::telemetry::snapshot::{ApplianceState, DeviceSnapshot};
 use crate::units::{ModelId, Nanos};
 use arc_swap::ArcSwap;
 use fleet::Fleet;
-use reactor::Reactor;
+use reactor::{Channels, Reactor};
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -146,8 +146,7 @@ impl Appliance {
             fleet,
             status,
             config.clone(),
-            (stop.clone(), notices_end),
-            (load_sender, load_reports),
+            Channels { stop: stop.clone(), notices: notices_end, load_sender, load_reports },
             brain,
         );
         let reactor = thread::Builder::new()

@@ -53,6 +53,16 @@ pub(super) struct Reactor {
     stopping: bool,
 }
 
+/// What reaches the reactor besides requests: wishes of the appliance, news of the device, and
+/// engines as they load.
+pub(super) struct Channels {
+    pub(super) stop: Arc<Stop>,
+    pub(super) notices: mpsc::Receiver<Notice>,
+    /// For the loaders that the reactor starts.
+    pub(super) load_sender: mpsc::Sender<LoadReport>,
+    pub(super) load_reports: mpsc::Receiver<LoadReport>,
+}
+
 /// What the reactor keeps of a request, by its id.
 #[derive(Default)]
 pub(super) struct Held {
@@ -69,10 +79,10 @@ impl Reactor {
         fleet: Fleet,
         status: Status,
         config: Arc<Config>,
-        (stop, notices): (Arc<Stop>, mpsc::Receiver<Notice>),
-        (load_sender, load_reports): (mpsc::Sender<LoadReport>, mpsc::Receiver<LoadReport>),
+        channels: Channels,
         brain: Brain,
     ) -> Reactor {
+        let Channels { stop, notices, load_sender, load_reports } = channels;
         let capacity = port.answers.capacity().get();
         Reactor {
             port,

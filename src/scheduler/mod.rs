@@ -15,7 +15,7 @@ mod interference;
 pub mod learned;
 mod lookahead;
 mod make;
-mod nn;
+pub mod nn;
 pub mod observation;
 mod planner;
 mod predictor;
