@@ -53,7 +53,7 @@ fn the_shipped_file_says_the_documented_defaults() {
         onnxruntime: None,
         tensorrt: None,
         gpu: Default::default(),
-        policy: PolicyConfig::Deadline,
+        policy: PolicyConfig::Sac,
         scheduler: Default::default(),
         models: names.map(model).to_vec(),
     };

@@ -30,7 +30,9 @@ static int64_t setting(const char *name, int64_t otherwise) {
     return text && *text ? atoll(text) : otherwise;
 }
 
+/* Once for all processes that share the block. */
 static void read_failures(struct control *control) {
+    if (control->failures[0].name[0]) return;
     char text[512];
     const char *from = getenv("MOCK_FAIL");
     snprintf(text, sizeof text, "%s", from ? from : "");
@@ -45,6 +47,8 @@ static void read_failures(struct control *control) {
         snprintf(failure->name, sizeof failure->name, "%.*s", (int)strcspn(one, "@=*"), one);
     }
 }
+
+_Atomic int64_t mock_own[KINDS];
 
 struct control *mock_control(void) {
     static _Atomic(struct control *) control;
@@ -697,14 +701,13 @@ CUresult cuDevicePrimaryCtxRetain(void **context, int device) {
 CUresult cuDevicePrimaryCtxRelease_v2(int device) {
     (void)device;
     BEGIN("cuDevicePrimaryCtxRelease_v2");
-    struct control *control = mock_control();
     pthread_mutex_lock(&lock);
     if (--retained < 0) mock_die("the context is released more often than retained");
     if (retained == 0)
         for (int kind = 0; kind < KINDS; kind++)
-            if (kind != PRIMARY_CONTEXT && control->live[kind])
+            if (kind != PRIMARY_CONTEXT && mock_own[kind])
                 mock_die("the context is released with %ld objects of kind %d in it",
-                         (long)control->live[kind], kind);
+                         (long)mock_own[kind], kind);
     pthread_mutex_unlock(&lock);
     mock_live(PRIMARY_CONTEXT, -1);
     return 0;

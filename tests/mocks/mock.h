@@ -1,7 +1,7 @@
 /* What the mock libraries share: a control block that the test maps too, and the words with which a
    mock ends the process when it is used wrongly.
 
-   The block is the file named by MOCK_CONTROL; tests/mocks/control.rs knows the same layout. */
+   The block is the file named by MOCK_CONTROL; tests/support/mocks.rs knows the same layout. */
 #ifndef MOCK_H
 #define MOCK_H
 
@@ -56,7 +56,12 @@ int64_t mock_fails(const char *name);
 void mock_need_context(const char *who);
 
 static inline void mock_count(enum count what, int64_t by) { mock_control()->counts[what] += by; }
-static inline void mock_live(enum kind what, int64_t by) { mock_control()->live[what] += by; }
+/* What is alive in this process; the control block has the sum over all that share it. */
+extern _Atomic int64_t mock_own[KINDS];
+static inline void mock_live(enum kind what, int64_t by) {
+    mock_own[what] += by;
+    mock_control()->live[what] += by;
+}
 
 /* Work for a stream that is a run of a plan. */
 struct mock_run {

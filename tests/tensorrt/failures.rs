@@ -48,7 +48,8 @@ fn whatever_fails_while_a_plan_is_loaded_is_an_error_and_leaves_nothing() {
                 let mock = Mock::new(version)
                     .with("MOCK_FAIL", &failure)
                     .with("MOCK_INTEGRATED", usize::from(round == 1));
-                let (status, said) = mock.run(folder.path(), &["profile", "--point-ms", "1"]);
+                let arguments = ["profile", "--quick", "--unguarded", "--point-ms", "1"];
+                let (status, said) = mock.run(folder.path(), &arguments);
                 let what = format!("{version:?} {failure}: {status:?}\n{said}");
                 assert!(!said.contains("panicked") && !said.contains("MOCK MISUSED"), "{what}");
                 match status {
@@ -66,7 +67,8 @@ fn whatever_fails_while_a_plan_is_loaded_is_an_error_and_leaves_nothing() {
                 );
             }
         }
-        assert!(failed > 40 && survived > 10, "{version:?}: {failed} failed, {survived} survived");
+        // A measurement that fails is told and left out, so that many a run gets to its end.
+        assert!(failed > 15 && survived > 10, "{version:?}: {failed} failed, {survived} survived");
     }
 }
 
@@ -93,11 +95,14 @@ const SERVING: [&str; 17] = [
 
 #[tokio::test]
 async fn whatever_fails_while_a_plan_is_served_fails_its_batch_only() {
-    for version in Version::ALL {
+    // A request that fails alone takes its context with it, one of several is tried once more.
+    let cases = Version::ALL.into_iter().flat_map(|version| [(version, 1), (version, 4)]);
+    for (version, batch) in cases {
         let folder = tempfile::tempdir().unwrap();
         let mock = Mock::new(version);
         let plan = MockPlan::double(version, 4, 3).write(folder.path(), "double");
-        let appliance = serve(&mock, "", &model("double", &plan, "max_instances: 1"));
+        let fields = format!("max_instances: 1, policy: Fixed(batch: {batch}, instances: 1)");
+        let appliance = serve(&mock, "", &model("double", &plan, &fields));
         let caller = Caller::new(&appliance).await;
         burst(&caller, "double", 100).await;
         let mut errors = 0;

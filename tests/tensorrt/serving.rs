@@ -10,9 +10,10 @@ use bytes::Bytes;
 use half::f16;
 use std::path::Path;
 
-/// Serves `models` on the pretended machine, with more fields of config.ron.
+/// Serves `models` on the pretended machine, with more fields of config.ron. Where a model has no
+/// policy of its own, batches grow with the queue.
 pub fn serve(mock: &Mock, fields: &str, models: &str) -> Appliance {
-    let fields = format!("{fields} models: [{models}]");
+    let fields = format!("policy: Deadline, {fields} models: [{models}]");
     Appliance::start_in("", &fields, |command| mock.set_environment(command))
 }
 

@@ -225,7 +225,7 @@ impl TensorRtContext {
 }
 
 /// Sets shapes, addresses and scratch memory of a context that runs nothing.
-fn set_up(
+pub(super) fn set_up(
     shared: &Shared,
     context: &mut Context,
     lane: &Lane,
@@ -294,9 +294,12 @@ impl ExecutionContext for TensorRtContext {
         self.bind().is_err() || self.lanes[lane].done.is_done().unwrap_or(true)
     }
 
+    /// Whatever fails, the oldest run is no longer among those under way afterwards: the next call is
+    /// about the next one.
     fn finish(&mut self) -> Result<(), EngineError> {
-        self.bind()?;
-        self.end_oldest()
+        let bound = self.bind();
+        let ended = self.end_oldest();
+        bound.and(ended)
     }
 
     fn take_output(&mut self, output: usize) -> OutputTensor {
