@@ -127,7 +127,7 @@ fn serve_shows_its_screen_takes_keys_and_quits_cleanly() {
     tmux.wait_for("SERVING");
     tmux.wait_for("pretended");
     tmux.keys(&["p"]);
-    tmux.wait_for("policy is now fixed");
+    tmux.wait_for("policy is now planner");
     tmux.keys(&["4"]);
     tmux.wait_for("ready in");
     tmux.keys(&["q"]);

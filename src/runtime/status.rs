@@ -1,6 +1,6 @@
 //! What the reactor shows of itself: the catalog for clients, snapshots for operators.
 
-use super::Brain;
+use super::brain::Brain;
 use super::fleet::Fleet;
 use crate::config::{Config, ModelConfig, PolicyConfig};
 use crate::engine::Engine;
