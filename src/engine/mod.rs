@@ -20,7 +20,7 @@ pub use file_stamp::FileStamp;
 pub use open::open;
 pub(crate) use synthetic::latency as synthetic_latency;
 pub use tensor::{DataType, ModelSpec, OutputTensor, TensorSpec};
-pub use tensorrt::{BuildOptions, Built, ScratchUse, build, scratch_use};
+pub use tensorrt::{BuildOptions, Built, PlanLoop, ScratchUse, build, scratch_use};
 
 use crate::units::BatchSize;
 use std::path::Path;

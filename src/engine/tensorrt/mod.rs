@@ -22,6 +22,7 @@ mod library;
 mod log;
 mod making;
 mod objects;
+mod plan_loop;
 mod profiles;
 mod progress;
 mod raw;
@@ -30,6 +31,7 @@ mod spec;
 
 pub use builder::{BuildOptions, Built, build};
 pub use gpu::scratch_use;
+pub use plan_loop::PlanLoop;
 pub use scratch::ScratchUse;
 
 use super::cuda::{self, CudaError, Stream};
