@@ -51,6 +51,8 @@ fn the_shipped_file_says_the_documented_defaults() {
         device: Default::default(),
         threads_per_instance: 0,
         onnxruntime: None,
+        tensorrt: None,
+        gpu: Default::default(),
         policy: PolicyConfig::Sac,
         scheduler: Default::default(),
         models: names.map(model).to_vec(),
@@ -65,6 +67,7 @@ fn every_option_of_the_schema_stands_in_the_shipped_file() {
         with("x: 1,", ""),
         with("socket: (x: 1),", ""),
         with("scheduler: (x: 1),", ""),
+        with("gpu: (x: 1),", ""),
         with("policy: Fixed(x: 1),", ""),
         with("policy: Triton(x: 1),", ""),
         with("policy: Aimd(x: 1),", ""),
@@ -94,6 +97,12 @@ fn what_is_left_out_takes_its_default_and_some_need_not_be_written() {
     );
     let config = config.unwrap_or_else(|| panic!("{report}"));
     assert_eq!(config.threads_per_instance, 3);
+    for gpu in ["gpu: (memory_mib: 512),", "gpu: (memory_mib: Some(512)),"] {
+        let config = check_text("f", with(gpu, "")).0.unwrap();
+        assert_eq!((config.gpu.memory_mib, config.gpu.graphs), (Some(512), true));
+    }
+    let config_with_none = check_text("f", with("gpu: (memory_mib: None),", "")).0.unwrap();
+    assert_eq!(config_with_none.gpu.memory_mib, None);
     assert_eq!(config.models[0].policy, Some(PolicyConfig::Deadline));
     assert_eq!(config.models[0].max_instances, 2);
     let written = with("", "policy: Some(Deadline)");
@@ -132,6 +141,7 @@ fn one_problem_is_told_with_its_place_and_what_is_allowed() {
         ("unknown field", with("soket: (path: \"x\"),", "")),
         ("unknown field, nothing like it", with("frobnicate: 1,", "")),
         ("unknown field in socket", with("socket: (\n        pth: \"x\",\n    ),", "")),
+        ("unknown field in gpu", with("gpu: (memory: 512),", "")),
         ("unknown field in a model", with("", "max_bach: 8,")),
         (
             "unknown field in a policy",
@@ -154,6 +164,8 @@ fn one_problem_is_told_with_its_place_and_what_is_allowed() {
         ("integer for a list", "(\n    models: 5,\n)".into()),
         ("integer for a struct", with("socket: 5,", "")),
         ("text for a number", with("scheduler: (hang_factor: \"x\"),", "")),
+        ("integer for a GPU", with("gpu: 1,", "")),
+        ("text for the GPU's memory", with("gpu: (memory_mib: \"512\"),", "")),
         ("integer for an SLO", with("", "slo: 50,")),
         ("text for a device", with("device: \"Rten\",", "")),
         ("text for an engine", SMALL.replace("Synthetic(())", "\"a.onnx\"")),
@@ -162,6 +174,8 @@ fn one_problem_is_told_with_its_place_and_what_is_allowed() {
         ("batch 0", with("", "max_batch: 0,")),
         ("negative batch", with("", "max_batch: -4,")),
         ("batch too large", with("", "max_batch: 5_000_000_000,")),
+        ("GPU 64", with("gpu: (ordinal: 64),", "")),
+        ("GPU memory for nothing", with("gpu: (memory_mib: 8),", "")),
         ("SLO of nothing", with("", "slo: Ms(0),")),
         ("SLO of an hour", with("", "slo: Ms(3_600_000),")),
         ("SLO of a microsecond", with("", "slo: Us(1),")),
@@ -221,6 +235,8 @@ fn one_problem_is_told_with_its_place_and_what_is_allowed() {
         ),
         ("replicas above the model's", with("", "policy: Aimd(instances: 3),")),
         ("missing engine file", SMALL.replace("Synthetic(())", "Onnx(\"nowhere/model.onnx\")")),
+        ("missing plan", SMALL.replace("Synthetic(())", "Plan(\"nowhere/model.plan\")")),
+        ("missing TensorRT", with("tensorrt: \"/nowhere/libnvinfer.so.10\",", "")),
         ("missing library", with("onnxruntime: \"/nowhere/libonnxruntime.so\",", "")),
         // Not well-formed.
         ("empty file", " // nothing\n".into()),

@@ -131,6 +131,7 @@ impl World {
                     self.tally.late += u64::from(!done.slo_met);
                 }
                 Action::Answer { .. } | Action::StartInstance { .. } => {}
+                Action::RunAhead { .. } => panic!("nobody takes batches ahead here"),
                 Action::AbandonInstance { .. } => panic!("nothing hangs here"),
             }
         }

@@ -22,7 +22,13 @@ const HANG_FLOOR: Nanos = Nanos::from_millis(200);
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
     Queued,
-    Running { instance: u16 },
+    Running {
+        instance: u16,
+    },
+    /// With an instance that runs another batch.
+    Ahead {
+        instance: u16,
+    },
 }
 
 /// Something the world will do to the pipeline.
@@ -51,6 +57,8 @@ struct ModelWorld {
     /// State and life of each slot; a message from an earlier life is dropped, as the live
     /// runtime drops an abandoned instance's.
     slots: Vec<(InstanceState, u32)>,
+    /// Instances can be given a batch while they run one.
+    takes_ahead: bool,
 }
 
 struct World {
@@ -87,6 +95,8 @@ struct Tally {
     cancelled: u64,
     shut_down: u64,
     full_batches: u64,
+    ahead: u64,
+    ahead_lost: u64,
 }
 
 fn policy(rng: &mut Xoshiro256PlusPlus, max_batch: u32, max_instances: u16) -> PolicyConfig {
@@ -143,6 +153,7 @@ impl World {
                 fixed: matches!(config, PolicyConfig::Fixed { .. }),
                 up: false,
                 slots: vec![Default::default(); max_instances as usize],
+                takes_ahead: rng.random_bool(0.5),
             });
             settings.push(ModelSettings { slo: Nanos::from_millis(50), queue_bound: bound });
             policies.push(scheduler::make(&config));
@@ -154,9 +165,13 @@ impl World {
             hang_factor: 20.0,
             hang_floor: HANG_FLOOR,
         };
+        let mut pipeline = Pipeline::new(house, &settings, policies);
+        for (index, world) in models.iter().enumerate() {
+            pipeline.set_takes_ahead(ModelId(index as u16), world.takes_ahead);
+        }
         World {
             seed,
-            pipeline: Pipeline::new(house, &settings, policies),
+            pipeline,
             rng,
             feasible_only,
             now: Nanos::ZERO,
@@ -241,6 +256,26 @@ impl World {
             }
             Future::Done { ok, .. } => {
                 slot.0 = InstanceState::Idle;
+                // The batch that was handed ahead runs, from this very moment.
+                let ahead = self.requests.values_mut().filter(|(request, place)| {
+                    request.model == id && *place == Place::Ahead { instance }
+                });
+                let mut items = 0;
+                let mut promoted = Vec::new();
+                for (request, place) in ahead {
+                    promoted.push(request.id);
+                    items += request.items.0;
+                    // The batch that is done is answered in this step.
+                    *place = Place::Queued;
+                }
+                if items > 0 {
+                    slot.0 = InstanceState::Running;
+                    for id in promoted {
+                        self.requests.get_mut(&id).expect("just seen").1 =
+                            Place::Running { instance };
+                    }
+                    self.begin(id, instance, items);
+                }
                 self.step(Event::BatchDone { model: id, instance, ok });
             }
             Future::Lost { .. } => {
@@ -262,7 +297,8 @@ impl World {
                     self.step(Event::Cancel { model, id });
                 }
             }
-            88..92 => {
+            88 => self.step(Event::DeviceChanged),
+            89..92 => {
                 let world = &mut self.models[model.index()];
                 let config = policy(&mut self.rng, world.max_batch, world.max_instances);
                 world.fixed = matches!(config, PolicyConfig::Fixed { .. });
@@ -342,7 +378,8 @@ impl World {
             format!("{} {action:?}", self.now.0).hash(&mut self.trace);
             match action {
                 Action::Answer { request, outcome } => self.check_answer(&request, &outcome),
-                Action::Run { model, instance } => self.check_run(model, instance),
+                Action::Run { model, instance } => self.check_run(model, instance, false),
+                Action::RunAhead { model, instance } => self.check_run(model, instance, true),
                 Action::StartInstance { model, instance } => {
                     let slot = &mut self.models[model.index()].slots[instance as usize];
                     assert_eq!(slot.0, InstanceState::None, "seed {}: started twice", self.seed);
@@ -402,7 +439,10 @@ impl World {
             }
             Outcome::EngineFailed => tally.failed += 1,
             Outcome::InstanceLost => {
-                let Place::Running { instance } = place else { panic!("seed {seed}: never ran") };
+                let (Place::Running { instance } | Place::Ahead { instance }) = place else {
+                    panic!("seed {seed}: never ran")
+                };
+                tally.ahead_lost += u64::from(matches!(place, Place::Ahead { .. }));
                 let slot = self.models[request.model.index()].slots[instance as usize];
                 assert_ne!(slot.0, InstanceState::Running, "seed {seed}: given up, and it runs");
                 tally.lost += 1;
@@ -419,9 +459,12 @@ impl World {
         }
     }
 
-    fn check_run(&mut self, model: ModelId, instance: u16) {
+    fn check_run(&mut self, model: ModelId, instance: u16, ahead: bool) {
         let seed = self.seed;
-        let batch = self.pipeline.batch(model, instance).to_vec();
+        let batch = match ahead {
+            true => self.pipeline.batch_ahead(model, instance).to_vec(),
+            false => self.pipeline.batch(model, instance).to_vec(),
+        };
         let caps = self.pipeline.status(model).caps;
         let items: u32 = batch.iter().map(|r| r.items.0).sum();
         assert!(!batch.is_empty(), "seed {seed}: an empty batch");
@@ -441,7 +484,11 @@ impl World {
         for request in &batch {
             let (_, place) = self.requests.get_mut(&request.id).expect("runs a live request");
             assert_eq!(*place, Place::Queued, "seed {seed}: runs twice");
-            *place = Place::Running { instance };
+            *place = if ahead { Place::Ahead { instance } } else { Place::Running { instance } };
+        }
+        if ahead {
+            self.check_ahead(model, instance, items);
+            return;
         }
 
         let slots = &mut self.models[model.index()].slots;
@@ -450,7 +497,34 @@ impl World {
         let running = slots.iter().filter(|slot| slot.0 == InstanceState::Running).count();
         assert!(running <= caps.instances.get(), "seed {seed}: {running} run, {caps:?}");
 
-        let life = slots[instance as usize].1;
+        self.begin(model, instance, items);
+    }
+
+    /// A batch was given to an instance that runs another one.
+    fn check_ahead(&mut self, model: ModelId, instance: u16, items: u32) {
+        let seed = self.seed;
+        let world = &self.models[model.index()];
+        assert!(world.takes_ahead, "seed {seed}: it can't take a batch ahead");
+        let on_it = self.requests.values().filter(|(request, place)| {
+            request.model == model && *place == Place::Ahead { instance }
+        });
+        assert_eq!(on_it.map(|(r, _)| r.items.0).sum::<u32>(), items, "seed {seed}: two ahead");
+        // Nothing could have started at once.
+        let running = world.slots.iter().filter(|slot| slot.0 == InstanceState::Running).count();
+        let idle = world.slots.iter().any(|slot| slot.0 == InstanceState::Idle);
+        let caps = self.pipeline.status(model).caps;
+        assert!(!idle || running >= caps.instances.get(), "seed {seed}: an instance is free");
+        let others = self
+            .requests
+            .values()
+            .any(|(request, place)| request.model != model && *place == Place::Queued);
+        assert!(!others, "seed {seed}: another model waits");
+        self.answers.ahead += 1;
+    }
+
+    /// The world decides how a batch that begins to run will end.
+    fn begin(&mut self, model: ModelId, instance: u16, items: u32) {
+        let life = self.models[model.index()].slots[instance as usize].1;
         let micros = 3_000 + u64::from(items) * 1_000 + self.rng.random_range(0..2_000);
         let (model, ok) = (model.0, true);
         match self.rng.random_range(0..100) {
@@ -496,6 +570,8 @@ impl Tally {
         self.cancelled += other.cancelled;
         self.shut_down += other.shut_down;
         self.full_batches += other.full_batches;
+        self.ahead += other.ahead;
+        self.ahead_lost += other.ahead_lost;
     }
 }
 
@@ -533,6 +609,8 @@ fn the_rules_hold_over_seeded_event_sequences() {
         cancelled,
         shut_down,
         full_batches,
+        ahead,
+        ahead_lost,
     } = total;
     for count in [
         completed,
@@ -548,6 +626,8 @@ fn the_rules_hold_over_seeded_event_sequences() {
         cancelled,
         shut_down,
         full_batches,
+        ahead,
+        ahead_lost,
     ] {
         assert!(count > 1_000, "something hardly ever happened: {total:?}");
     }
@@ -559,4 +639,54 @@ fn the_same_seed_gives_the_same_run() {
         assert_eq!(World::new(seed).run().0, World::new(seed).run().0, "seed {seed}");
     }
     assert_ne!(World::new(1).run().0, World::new(2).run().0);
+}
+
+/// A board that was put into a faster mode: what it took before refuses nobody any more.
+#[test]
+fn a_device_that_changed_its_speed_is_given_a_new_chance() {
+    let settings = Settings {
+        slot: Nanos::from_millis(50),
+        feasible_only: true,
+        hang_factor: 20.0,
+        hang_floor: HANG_FLOOR,
+    };
+    let models = [ModelSettings { slo: Nanos::from_millis(50), queue_bound: 4 }];
+    let policy = scheduler::make(&PolicyConfig::Fixed { batch: 1, instances: 1 });
+    let mut pipeline = Pipeline::new(settings, &models, vec![policy]);
+    let model = ModelId(0);
+    let mut now = Nanos::ZERO;
+    let mut step = |event: Event, millis: u64| {
+        now += Nanos::from_millis(millis);
+        let mut actions = Vec::new();
+        pipeline.step(event, now, &mut actions);
+        (now, actions)
+    };
+    let request = |id: u64, now: Nanos| Request {
+        id: RequestId(id),
+        model,
+        items: BatchSize(1),
+        priority: 1,
+        arrival: now,
+        deadline: now + Nanos::from_millis(50),
+        queue_until: Nanos::MAX,
+    };
+    let refused = |actions: &[Action]| {
+        let infeasible = |action: &Action| {
+            matches!(action, Action::Answer { outcome: Outcome::Infeasible { .. }, .. })
+        };
+        actions.iter().any(infeasible)
+    };
+    let predictor = Predictor::new(&[(BatchSize(1), Nanos::from_millis(200))]);
+    let (max_batch, max_instances) = (BatchSize(1), InstanceCount(1));
+    step(Event::ModelReady { model, max_batch, max_instances, predictor }, 1);
+    step(Event::InstanceReady { model, instance: 0 }, 1);
+    let (now, _) = step(Event::Tick, 1);
+    step(Event::Arrive(request(1, now)), 0);
+    step(Event::BatchDone { model, instance: 0, ok: true }, 200);
+    let (now, _) = step(Event::Tick, 1);
+    assert!(refused(&step(Event::Arrive(request(2, now)), 0).1), "200 ms can't be done in 50");
+    step(Event::DeviceChanged, 1);
+    let (now, _) = step(Event::Tick, 1);
+    let (_, actions) = step(Event::Arrive(request(3, now)), 0);
+    assert!(!refused(&actions) && actions.contains(&Action::Run { model, instance: 0 }));
 }

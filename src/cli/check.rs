@@ -53,7 +53,7 @@ fn summary(file: &Path, config: &Config, report: &Report) -> String {
 
 fn row(model: &ModelConfig, config: &Config) -> [String; 7] {
     let engine = match &model.engine {
-        EngineConfig::Onnx(path) => path.display().to_string(),
+        EngineConfig::Onnx(path) | EngineConfig::Plan(path) => path.display().to_string(),
         EngineConfig::Synthetic(_) => "synthetic".to_string(),
     };
     let engine = if model.load { engine } else { format!("{engine} (on demand)") };

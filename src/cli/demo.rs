@@ -2,6 +2,7 @@
 //! quickly, serves them, and sends them a Poisson load through the socket.
 
 use super::screen::{ScreenArgs, load_config};
+use super::{Failure, ended};
 use crate::config::{Config, EngineConfig, ModelConfig};
 use crate::engine;
 use crate::load::{self, Load, LoadPlan, LoadReport, ModelRate};
@@ -49,9 +50,9 @@ pub struct Args {
 
 /// # Errors
 /// A text for the operator.
-pub fn run(args: Args) -> Result<(), String> {
+pub(super) fn run(args: Args) -> Result<(), Failure> {
     if !(args.load > 0.0 && args.load <= 1000.0) {
-        return Err(format!("--load {}: above 0 and at most 1000", args.load));
+        return Err(format!("--load {}: above 0 and at most 1000", args.load).into());
     }
     let config = load_config(args.config.as_deref())?;
     build_missing(&config)?;
@@ -65,8 +66,9 @@ pub fn run(args: Args) -> Result<(), String> {
     let rates = rates(&appliance.gateway().snapshot(), lanes, args.load);
     if rates.is_empty() {
         let reasons = failures(&appliance.gateway().snapshot());
-        appliance.shut_down()?;
-        return Err(format!("no model came up:\n{reasons}"));
+        let lost = appliance.device_lost();
+        let none = Err(format!("no model came up:\n{reasons}"));
+        return ended(lost, appliance.shut_down().and(none));
     }
     let stop = Arc::new(AtomicBool::new(false));
     let load = start_load(&socket, rates, args.seconds, &stop)?;
@@ -77,10 +79,10 @@ pub fn run(args: Args) -> Result<(), String> {
     if until.is_none_or(|until| now() < until) {
         stop.store(true, Ordering::Relaxed);
     }
-    let report = load.join().map_err(|_| "the load generator panicked".to_owned())??;
-    appliance.shut_down()?;
-    shown?;
-    super::load::deliver(&report, args.json.as_deref())
+    let report = load.join().map_err(|_| "the load generator panicked".to_owned());
+    let lost = appliance.device_lost();
+    ended(lost, appliance.shut_down().and(shown))?;
+    Ok(super::load::deliver(&report??, args.json.as_deref())?)
 }
 
 /// Builds the reference networks that `config` names and that are not there.
@@ -117,16 +119,11 @@ fn profile_missing(config: &Config) -> Result<(), String> {
 
 /// The model, if it can be opened and has no profile.
 fn subject(model: &ModelConfig, config: &Config) -> Option<Subject> {
-    let EngineConfig::Onnx(file) = &model.engine else { return None };
+    let file = model.engine.file()?;
     let engine = engine::open(model, config).ok()?;
-    let is_missing = Profile::load(file, &*engine, config).is_err();
-    is_missing.then(|| Subject {
-        name: model.name.clone(),
-        file: file.clone(),
-        engine,
-        max_instances: super::profile::most_instances(model),
-        is_target: true,
-    })
+    let subject = super::profile::subject(model, file, engine, true);
+    let is_missing = Profile::load(&subject.file, &*subject.engine, config).is_err();
+    is_missing.then_some(subject)
 }
 
 /// Each model gets the same share of the device's time.

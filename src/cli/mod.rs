@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod build;
 mod check;
 mod demo;
 mod evaluate;
@@ -38,6 +39,8 @@ enum Command {
     Infer(infer::Args),
     /// Measure the models' latency on this device: over batch size and instances, beside others
     Profile(profile::Args),
+    /// Build a TensorRT plan from an ONNX file, on the GPU that will run it
+    Build(build::Args),
     /// Compare the policies on modelled devices, loads and SLOs, without any hardware
     Evaluate(evaluate::Args),
     /// Train the scheduling policy in the simulator
@@ -56,27 +59,64 @@ Examples:
   bcedge load --model resnet18=40      send it 40 requests per second
   bcedge infer resnet18 cat.jpg        send it one picture
 
-Exit status 0: done; 1: it failed, and standard error says why; 2: the command line is wrong.";
+Exit status 0: done; 1: it failed, and standard error says why; 2: the command line is wrong;
+75: the GPU has failed in a way that only a new process recovers from: start it again.";
 
-/// Runs the subcommand; an error is printed and becomes exit status 1.
+/// Exit status of a process that should be started again: `EX_TEMPFAIL` of sysexits.h.
+const START_AGAIN: u8 = 75;
+
+/// Why a subcommand failed.
+struct Failure {
+    message: String,
+    status: u8,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Failure {
+        Failure { message, status: 1 }
+    }
+}
+
+/// What a subcommand that ran an appliance ends with.
+///
+/// # Errors
+/// That the appliance lost its device, or else `ended`'s.
+fn ended(device_lost: Option<String>, ended: Result<(), String>) -> Result<(), Failure> {
+    match device_lost {
+        Some(reason) => Err(Failure {
+            message: format!(
+                "the GPU can't be used any more by this process: {reason}; start it again (exit \
+                 status {START_AGAIN})"
+            ),
+            status: START_AGAIN,
+        }),
+        None => Ok(ended?),
+    }
+}
+
+/// Runs the subcommand; an error is printed and becomes the exit status.
 pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Serve(args) => serve::run(args),
-        Command::Top(args) => top::run(args),
-        Command::Load(args) => load::run(args),
-        Command::Infer(args) => infer::run(args),
-        Command::Profile(args) => profile::run(args),
-        Command::Evaluate(args) => evaluate::run(args),
-        Command::Train(args) => train::run(args),
-        Command::Models(args) => models::run(args),
-        Command::Check(args) => check::run(args),
+        Command::Top(args) => top::run(args).map_err(Failure::from),
+        Command::Load(args) => load::run(args).map_err(Failure::from),
+        Command::Infer(args) => infer::run(args).map_err(Failure::from),
+        Command::Profile(args) => profile::run(args).map_err(Failure::from),
+        Command::Build(args) => build::run(args).map_err(Failure::from),
+        Command::Evaluate(args) => evaluate::run(args).map_err(Failure::from),
+        Command::Train(args) => train::run(args).map_err(Failure::from),
+        Command::Models(args) => models::run(args).map_err(Failure::from),
+        Command::Check(args) => check::run(args).map_err(Failure::from),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
+        Err(Failure { message, status }) => {
             eprintln!("bcedge: {message}");
-            ExitCode::FAILURE
+            if status == START_AGAIN {
+                crate::engine::leave(status);
+            }
+            ExitCode::from(status)
         }
     }
 }

@@ -5,12 +5,13 @@ mod report;
 
 use super::screen::load_config;
 use super::signals::Signals;
-use crate::config::{Config, EngineConfig, ModelConfig};
-use crate::engine;
+use crate::config::{Config, ModelConfig};
+use crate::engine::{self, Engine};
 use crate::profiler::{self, Campaign, End, News, Profile, Request, Subject};
 use crate::units::InstanceCount;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -128,14 +129,17 @@ fn subjects(config: &Config, targets: &[&ModelConfig]) -> (Vec<Subject>, Vec<Str
     for model in wanted.into_iter().chain(others) {
         let is_target = is_target(model);
         let name = &model.name;
-        let EngineConfig::Onnx(file) = &model.engine else {
+        let Some(file) = model.engine.file() else {
             if is_target {
                 println!("{name}: a pretended engine, its table is its profile");
             }
             continue;
         };
+        let has_same_file = |other: &Subject| {
+            config.models.iter().any(|m| m.name == other.name && m.engine.file() == Some(file))
+        };
         let subject = match shares_folder(&subjects, file) {
-            Some(other) if other.file == *file => {
+            Some(other) if has_same_file(other) => {
                 if is_target {
                     println!("{name}: has the model file of {}, and so its profile", other.name);
                 }
@@ -146,13 +150,9 @@ fn subjects(config: &Config, targets: &[&ModelConfig]) -> (Vec<Subject>, Vec<Str
                  be; give each model a folder of its own",
                 other.name
             )),
-            None => engine::open(model, config).map_err(|e| e.to_string()).map(|engine| Subject {
-                name: name.clone(),
-                file: file.clone(),
-                engine,
-                max_instances: most_instances(model),
-                is_target,
-            }),
+            None => engine::open(model, config)
+                .map(|engine| subject(model, file, engine, is_target))
+                .map_err(|e| e.to_string()),
         };
         match subject {
             Ok(subject) => subjects.push(subject),
@@ -170,8 +170,26 @@ fn shares_folder<'a>(subjects: &'a [Subject], file: &Path) -> Option<&'a Subject
     subjects.iter().find(|subject| subject.file.parent() == file.parent())
 }
 
-pub(super) fn most_instances(model: &ModelConfig) -> InstanceCount {
-    InstanceCount(u16::try_from(model.max_instances).unwrap_or(u16::MAX).max(1))
+/// What is measured of a loaded model: the file that was loaded, which may be a plan beside the
+/// configured `file`, and no more instances than it can have.
+pub(super) fn subject(
+    model: &ModelConfig,
+    file: &Path,
+    engine: Arc<dyn Engine>,
+    is_target: bool,
+) -> Subject {
+    Subject {
+        name: model.name.clone(),
+        file: engine.file().unwrap_or(file).to_owned(),
+        max_instances: most_instances(model, &*engine),
+        engine,
+        is_target,
+    }
+}
+
+fn most_instances(model: &ModelConfig, engine: &dyn Engine) -> InstanceCount {
+    let most = engine.max_instances().map_or(model.max_instances, |m| m.min(model.max_instances));
+    InstanceCount(u16::try_from(most).unwrap_or(u16::MAX).max(1))
 }
 
 /// Measures what is missing; gives what there is then, complete or not.

@@ -25,6 +25,23 @@ pub struct ScreenArgs {
     log: log::LogArgs,
 }
 
+/// The log of a command without a screen.
+#[derive(clap::Args, Debug)]
+pub struct LogOptions {
+    #[command(flatten)]
+    log: log::LogArgs,
+}
+
+impl LogOptions {
+    /// Starts logging, to standard error unless a file is named.
+    ///
+    /// # Errors
+    /// When the log file can't be written.
+    pub fn init(&self) -> Result<LogBuffer, String> {
+        log::init(&self.log.target(false), unix_ms).map_err(|e| e.to_string())
+    }
+}
+
 impl ScreenArgs {
     /// Whether the terminal UI comes up.
     pub fn has_ui(&self) -> bool {

@@ -1,6 +1,7 @@
 //! `bcedge serve`: the appliance.
 
 use super::screen::{ScreenArgs, load_config};
+use super::{Failure, ended};
 use crate::runtime::Appliance;
 use crate::telemetry::snapshot::ModelState;
 use std::path::PathBuf;
@@ -11,7 +12,9 @@ use std::path::PathBuf;
   bcedge serve --headless --log-json    under systemd
   bcedge serve --config /etc/bcedge/config.ron
 
-SIGTERM and Ctrl-C finish what was accepted (drain_timeout_ms), then exit with status 0.")]
+SIGTERM and Ctrl-C finish what was accepted (drain_timeout_ms), then exit with status 0.
+When the GPU fails in a way that only a new process recovers from, what was accepted is answered
+with an error and the exit status is 75 (systemd: Restart=on-failure, or RestartForceExitStatus=75).")]
 pub struct Args {
     /// Configuration file [default: config.ron]
     #[arg(long, value_name = "FILE")]
@@ -22,7 +25,7 @@ pub struct Args {
 
 /// # Errors
 /// A text for the operator.
-pub fn run(args: Args) -> Result<(), String> {
+pub(super) fn run(args: Args) -> Result<(), Failure> {
     let config = load_config(args.config.as_deref())?;
     let socket = config.socket.path.clone();
     let log = args.screen.init_log()?;
@@ -37,6 +40,6 @@ pub fn run(args: Args) -> Result<(), String> {
         socket.display()
     );
     let shown = args.screen.show(&appliance, None);
-    appliance.shut_down()?;
-    shown
+    let lost = appliance.device_lost();
+    ended(lost, appliance.shut_down().and(shown))
 }

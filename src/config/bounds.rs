@@ -41,6 +41,21 @@ where
     Ok(items.into_iter().map(|item| item.0).collect())
 }
 
+/// [`within`] where the value may be `None`.
+pub fn within_or_none<'de, const MIN: u64, const MAX: u64, D>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    #[derive(serde::Deserialize)]
+    #[serde(transparent)]
+    struct Value<const MIN: u64, const MAX: u64>(
+        #[serde(deserialize_with = "within::<MIN, MAX, _, _>")] u64,
+    );
+    Ok(Option::<Value<MIN, MAX>>::deserialize(deserializer)?.map(|value| value.0))
+}
+
 struct Integer {
     min: u64,
     max: u64,

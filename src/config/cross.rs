@@ -15,6 +15,7 @@ pub(super) fn check(config: &Config, reader: &Reader<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     group(config, reader, &mut problems);
     onnxruntime(config, reader, &mut problems);
+    tensorrt(config, reader, &mut problems);
     if let Some(list) = reader.root.field("models").filter(|list| list.children.is_empty()) {
         let problem = Problem::error(list.value_span.clone(), "the list of models is empty");
         problems.push(problem.label("expected at least one model"));
@@ -74,6 +75,20 @@ fn onnxruntime(config: &Config, reader: &Reader<'_>, problems: &mut Vec<Problem>
         problems.push(Problem::warning(entry.value_span.clone(), what).help(
             "without it `device: Auto` uses the embedded engine and `device: OnnxRuntime` fails",
         ));
+    }
+}
+
+fn tensorrt(config: &Config, reader: &Reader<'_>, problems: &mut Vec<Problem>) {
+    let (Some(path), Some(entry)) = (&config.tensorrt, reader.root.field("tensorrt")) else {
+        return;
+    };
+    if !path.exists() {
+        let what = format!("the library {} is not there", path.display());
+        problems.push(
+            Problem::warning(entry.value_span.clone(), what).help(
+                "without it `device: Auto` runs ONNX models on the CPU, and plans can't be run",
+            ),
+        );
     }
 }
 
@@ -176,14 +191,15 @@ fn queue_delay(
 }
 
 fn engine_file(model: &ModelConfig, entry: &Entry, problems: &mut Vec<Problem>) {
-    let (EngineConfig::Onnx(path), Some(entry)) = (&model.engine, entry.field("engine")) else {
-        return;
-    };
+    let (Some(path), Some(entry)) = (model.engine.file(), entry.field("engine")) else { return };
     if !path.is_file() {
         let what = format!("the engine file {} is not there", path.display());
+        let remedy = match model.engine {
+            EngineConfig::Plan(_) => "`bcedge build` builds plans from ONNX models",
+            _ => "`bcedge models` builds the six reference networks",
+        };
         problems.push(Problem::warning(entry.value_span.clone(), what).help(format!(
-            "model `{}` will be shown as failed and the others serve; `bcedge models` builds the \
-             six reference networks",
+            "model `{}` will be shown as failed and the others serve; {remedy}",
             model.name
         )));
     }

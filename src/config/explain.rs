@@ -9,16 +9,21 @@ use std::ops::Range;
 const MAX_SHOWN_CHARS: usize = 40;
 
 /// How the values that are not plain numbers are written, by field.
-const FORMS: [(&str, &str); 13] = [
+const FORMS: [(&str, &str); 14] = [
     ("models", "models: [(name: \"…\", engine: Onnx(\"….onnx\")), …]"),
-    ("engine", "engine: Onnx(\"engines/NAME/model.onnx\") or engine: Synthetic(())"),
+    (
+        "engine",
+        "engine: Onnx(\"engines/NAME/model.onnx\"), engine: Plan(\"engines/NAME/model.plan\") or \
+         engine: Synthetic(())",
+    ),
     ("slo", "slo: Auto, slo: Ms(50) or slo: Us(50000)"),
     (
         "policy",
         "policy: Deadline, policy: Fixed(batch: 8, instances: 2), policy: Triton(instances: 2), \
          policy: Planner, policy: Aimd(), policy: DeepRt() or policy: Lookahead()",
     ),
-    ("device", "device: Auto, device: Rten or device: OnnxRuntime"),
+    ("device", "device: Auto, device: Tensorrt, device: OnnxRuntime or device: Rten"),
+    ("gpu", "gpu: (ordinal: 0, memory_mib: 2048, …)"),
     ("admission", "admission: Feasible or admission: QueueOnly"),
     ("socket", "socket: (path: \"bcedge.sock\", mode: 0o660, …)"),
     ("scheduler", "scheduler: (slot_ms: 50, admission: Feasible, …)"),

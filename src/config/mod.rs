@@ -32,6 +32,11 @@ pub struct Config {
     /// Where libonnxruntime.so is; searched for when absent.
     #[serde(default)]
     pub onnxruntime: Option<PathBuf>,
+    /// Where libnvinfer.so is, file or folder; searched for when absent.
+    #[serde(default)]
+    pub tensorrt: Option<PathBuf>,
+    #[serde(default)]
+    pub gpu: GpuConfig,
     /// The policy of every model that does not name its own.
     #[serde(default)]
     pub policy: PolicyConfig,
@@ -120,12 +125,38 @@ impl Default for SocketConfig {
     }
 }
 
-/// What runs the models.
+/// The NVIDIA GPU that plans run on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GpuConfig {
+    /// Which one, as CUDA counts them.
+    #[serde(deserialize_with = "bounds::within::<0, 63, _, _>")]
+    pub ordinal: u32,
+    /// Most device memory for plans, contexts and buffers; what is free at the start when absent.
+    #[serde(deserialize_with = "bounds::within_or_none::<16, 16_777_216, _>")]
+    pub memory_mib: Option<u64>,
+    /// Records runs as CUDA graphs.
+    pub graphs: bool,
+    /// Lets plans bring code for the processor with them, as version-compatible ones do.
+    pub host_code: bool,
+}
+
+impl Default for GpuConfig {
+    fn default() -> GpuConfig {
+        GpuConfig { ordinal: 0, memory_mib: None, graphs: true, host_code: false }
+    }
+}
+
+/// What runs the ONNX models. A plan is always run by TensorRT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum Device {
-    /// The best that is there: ONNX Runtime when its library is found, else the embedded engine.
+    /// The best that is there: TensorRT when there is a GPU and a plan beside the model, else ONNX
+    /// Runtime when its library is found, else the embedded engine.
     #[default]
     Auto,
+    /// TensorRT, from the plan beside the model (`model.plan` beside `model.onnx`); an error when
+    /// it, the GPU or the library is not there.
+    Tensorrt,
     /// The embedded CPU engine.
     Rten,
     /// ONNX Runtime; an error when its library is not found.
@@ -341,8 +372,20 @@ fn default_true() -> bool {
 pub enum EngineConfig {
     /// An ONNX file, run on the device.
     Onnx(#[serde(deserialize_with = "bounds::path")] PathBuf),
+    /// A TensorRT plan, run on the GPU.
+    Plan(#[serde(deserialize_with = "bounds::path")] PathBuf),
     /// No computation: sleeps by a table. For trying schedulers and for tests.
     Synthetic(SyntheticConfig),
+}
+
+impl EngineConfig {
+    /// The model file, of an engine that has one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            EngineConfig::Onnx(path) | EngineConfig::Plan(path) => Some(path),
+            EngineConfig::Synthetic(_) => None,
+        }
+    }
 }
 
 /// A pretended engine: one FP32 input and output of `elements` values an item, output = 2 × input.

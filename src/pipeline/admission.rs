@@ -65,8 +65,12 @@ fn time_to_answer(model: &Model, request: &Request, now: Nanos) -> Option<Nanos>
 fn time_to_free(model: &Model, lane: u32, lanes: u32, now: Nanos) -> Nanos {
     let running = model.instances.running();
     let ends_before = (lane + running).checked_sub(lanes);
-    let left = |(since, items): (Nanos, BatchSize)| {
-        (since + model.predictor.predict(items).unwrap_or(Nanos::ZERO)) - now
+    let takes = |items: BatchSize| match items {
+        BatchSize(0) => Nanos::ZERO,
+        items => model.predictor.predict(items).unwrap_or(Nanos::ZERO),
+    };
+    let left = |(since, items, ahead): (Nanos, BatchSize, BatchSize)| {
+        ((since + takes(items)) - now) + takes(ahead)
     };
     // At most as many as instances, which are few: no need to sort them.
     let runs = || model.instances.runs().map(left);

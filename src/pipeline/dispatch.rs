@@ -18,6 +18,7 @@ impl Pipeline {
         while let Some(group) = self.most_urgent() {
             self.dispatch(group, now, actions);
         }
+        self.hand_ahead(now, actions);
     }
 
     /// One model whose queue has changed.
@@ -33,6 +34,7 @@ impl Pipeline {
             }
             self.dispatch(index, now, actions);
         }
+        self.hand_ahead(now, actions);
     }
 
     /// The group to ask next: with a model that could start, and not told to wait.
@@ -82,25 +84,26 @@ impl Pipeline {
         }
         let Some(instance) = m.instances.idle() else { return };
         let batch = &mut m.instances.slots[instance as usize].batch;
-        let (mut items, mut deadline) = (0, Nanos::MAX);
-        while items < limit
-            && let Some(request) = m.queue.pop_fitting(limit - items, items == 0)
-        {
-            items += request.items.0;
-            deadline = deadline.min(request.deadline);
-            batch.push(request);
-        }
+        m.queue.pop_batch(limit, batch);
         if batch.is_empty() {
             return;
         }
+        self.begin_batch(model, instance, now);
+        actions.push(Action::Run { model, instance });
+    }
+
+    /// The batch that an instance holds runs from now on.
+    pub(super) fn begin_batch(&mut self, model: ModelId, instance: u16, now: Nanos) {
+        let m = &mut self.models[model.index()];
+        let batch = &m.instances.slots[instance as usize].batch;
         let requests = batch.len() as u32;
-        let items = BatchSize(items);
+        let items = BatchSize(batch.iter().map(|request| request.items.0).sum());
+        let deadline = batch.iter().map(|r| r.deadline).min().unwrap_or(Nanos::MAX);
         let start = Start { model, instance, items, requests, deadline };
         self.running.start(start, &m.predictor, &self.interference, now);
         let predicted = m.predictor.predict(items).unwrap_or(Nanos::ZERO);
         let patience = predicted.scale(self.settings.hang_factor).max(self.settings.hang_floor);
         m.instances.start(instance, items, now, now + patience);
-        actions.push(Action::Run { model, instance });
     }
 
     /// Whether the device is not full and at most one request waits for it.

@@ -39,6 +39,8 @@ pub enum Event {
     /// The model is to stop: its queue is answered, nothing more is started. Batches under way
     /// finish, or are found to hang, as ever.
     ModelGone(ModelId),
+    /// The device became faster or slower: what was measured before says less about what comes.
+    DeviceChanged,
     /// Nothing happened, but [`super::Pipeline::next_wake`] has come.
     Tick,
     /// Accept nothing more.
@@ -54,6 +56,10 @@ pub enum Action {
     Answer { request: Request, outcome: Outcome },
     /// Run the batch that [`super::Pipeline::batch`] shows for this instance.
     Run { model: ModelId, instance: u16 },
+    /// Give this instance, which runs a batch, the one of [`super::Pipeline::batch_ahead`] to make
+    /// ready; it runs when that is done. Only for models that
+    /// [take batches ahead](super::Pipeline::set_takes_ahead).
+    RunAhead { model: ModelId, instance: u16 },
     /// Make an instance (an execution context and its thread) for this slot.
     StartInstance { model: ModelId, instance: u16 },
     /// The slot's instance hangs: give it up, ignore whatever it still says.

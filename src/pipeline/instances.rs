@@ -13,6 +13,8 @@ pub(super) struct Slot {
     phase: Phase,
     /// The batch under way; keeps its allocation.
     pub(super) batch: Vec<Request>,
+    /// The batch that the instance makes ready meanwhile; see [`super::ahead`].
+    pub(super) ahead: Vec<Request>,
     /// Deaths since the last batch that succeeded.
     deaths: u32,
 }
@@ -48,7 +50,12 @@ impl Phase {
 
 impl Slot {
     fn new(max_batch: BatchSize) -> Slot {
-        Slot { phase: Phase::Empty, batch: Vec::with_capacity(max_batch.get()), deaths: 0 }
+        let batch = Vec::with_capacity(max_batch.get());
+        Slot { phase: Phase::Empty, batch, ahead: Vec::new(), deaths: 0 }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
     }
 
     /// The batch succeeded: the instance is sound.
@@ -98,6 +105,10 @@ impl Instances {
 
     pub(super) fn alive(&self) -> u32 {
         self.idle.count_ones() + self.running
+    }
+
+    pub(super) fn starting(&self) -> u32 {
+        self.slots.iter().filter(|slot| slot.phase == Phase::Starting).count() as u32
     }
 
     pub(super) fn idle(&self) -> Option<u16> {
@@ -162,10 +173,14 @@ impl Instances {
         }
     }
 
-    /// When each running batch began, and its items; for estimating when instances are free again.
-    pub(super) fn runs(&self) -> impl Iterator<Item = (Nanos, BatchSize)> {
+    /// When each running batch began, its items, and those of the batch behind it; for estimating
+    /// when instances are free again.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (Nanos, BatchSize, BatchSize)> {
         self.slots.iter().filter_map(|slot| match slot.phase {
-            Phase::Running { since, items, .. } => Some((since, items)),
+            Phase::Running { since, items, .. } => {
+                let ahead = slot.ahead.iter().map(|request| request.items.0).sum();
+                Some((since, items, BatchSize(ahead)))
+            }
             _ => None,
         })
     }

@@ -11,6 +11,7 @@
 //! requests without their tensors, and after warm-up allocates nothing.
 
 mod admission;
+mod ahead;
 mod dispatch;
 mod event;
 mod group;
@@ -55,6 +56,8 @@ pub struct Pipeline {
     interference: Interference,
     next_slot: Nanos,
     draining: bool,
+    /// Whether any model's instances take batches ahead.
+    some_take_ahead: bool,
 }
 
 /// A model's numbers for the snapshot.
@@ -67,6 +70,8 @@ pub struct ModelStatus {
     pub oldest_arrival: Option<Nanos>,
     pub running: u32,
     pub alive: u32,
+    /// Instances that are being made.
+    pub starting: u32,
     pub max_batch: BatchSize,
     pub max_instances: InstanceCount,
 }
@@ -87,6 +92,7 @@ impl Pipeline {
             interference: Interference,
             next_slot: Nanos::ZERO,
             draining: false,
+            some_take_ahead: false,
         }
     }
 
@@ -196,6 +202,7 @@ impl Pipeline {
             oldest_arrival: m.queue.oldest_arrival(),
             running: m.instances.running(),
             alive: m.instances.alive(),
+            starting: m.instances.starting(),
             max_batch: m.max_batch,
             max_instances: m.max_instances,
         }
@@ -234,6 +241,9 @@ impl Pipeline {
             Event::ModelGone(model) => {
                 self.models[model.index()].instances.retire();
                 self.refuse_queue(model, Outcome::ModelNotReady, now, actions);
+            }
+            Event::DeviceChanged => {
+                self.models.iter_mut().for_each(|m| m.predictor.device_changed());
             }
             Event::Tick => {}
             Event::Drain => self.draining = true,
@@ -308,6 +318,7 @@ impl Pipeline {
             m.answer(request, outcome, now, actions);
         }
         m.instances.slots[instance as usize].batch = batch;
+        self.begin_ahead(model, instance, now);
     }
 
     fn lose_instance(
@@ -323,11 +334,13 @@ impl Pipeline {
         }
         let Some(slot) = m.instances.slots.get_mut(instance as usize) else { return };
         let mut batch = std::mem::take(&mut slot.batch);
+        let mut ahead = std::mem::take(&mut slot.ahead);
         m.instances.died(instance, now);
-        for request in batch.drain(..) {
+        for request in batch.drain(..).chain(ahead.drain(..)) {
             m.answer(request, Outcome::InstanceLost, now, actions);
         }
-        m.instances.slots[instance as usize].batch = batch;
+        let slot = &mut m.instances.slots[instance as usize];
+        (slot.batch, slot.ahead) = (batch, ahead);
     }
 
     /// Answers everything that waits for a model, and lets nothing more in.
@@ -356,7 +369,7 @@ impl Pipeline {
         self.running.forget(model, &self.interference, now);
         let m = &mut self.models[model.index()];
         for slot in std::mem::take(&mut m.instances).slots {
-            for request in slot.batch {
+            for request in slot.batch.into_iter().chain(slot.ahead) {
                 m.answer(request, outcome, now, actions);
             }
         }

@@ -43,6 +43,8 @@ pub(super) struct Model {
     pub(super) max_instances: InstanceCount,
     pub(super) caps: Caps,
     pub(super) overridden: Override,
+    /// Its instances can be given a batch while they run one.
+    pub(super) takes_ahead: bool,
     fast_arrivals: DecayingRate<1>,
     slow_arrivals: DecayingRate<10>,
     tally: Tally,
@@ -64,6 +66,7 @@ impl Model {
                 reason: Reason::NothingMeasured,
             },
             overridden: Override::default(),
+            takes_ahead: false,
             fast_arrivals: DecayingRate::default(),
             slow_arrivals: DecayingRate::default(),
             tally: Tally::default(),

@@ -99,6 +99,17 @@ impl Queue {
         self.remove(0)
     }
 
+    /// Moves the first requests into `batch`: as many as `limit` items hold, and at least one.
+    pub(super) fn pop_batch(&mut self, limit: u32, batch: &mut Vec<Request>) {
+        let mut items = 0;
+        while items < limit
+            && let Some(request) = self.pop_fitting(limit - items, items == 0)
+        {
+            items += request.items.0;
+            batch.push(request);
+        }
+    }
+
     /// Takes the request with this id out.
     pub(super) fn cancel(&mut self, id: RequestId) -> Option<Request> {
         let at = self.requests.iter().position(|r| r.id == id)?;

@@ -1,6 +1,15 @@
 //! The name a profile gives to the device it was measured on.
 
+use crate::engine::Engine;
 use std::fs;
+
+/// This machine, and the GPU where the engine runs on one.
+pub(super) fn device_of(engine: &dyn Engine) -> String {
+    match engine.device() {
+        Some(gpu) => format!("{gpu} in {}", device_name()),
+        None => device_name(),
+    }
+}
 
 /// Board or processor and its cores, such as `Intel(R) Xeon(R) Platinum 8481C, 2 cores`.
 pub fn device_name() -> String {

@@ -12,6 +12,7 @@ use crate::units::{BatchSize, InstanceCount};
 use std::fmt;
 use std::fs;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -71,19 +72,25 @@ impl FromStr for Reading {
     }
 }
 
-/// Takes the readings of the engine that `open` loads: one instance with each batch size, then the
-/// largest batch with ever more instances. To be called in a process that has done nothing else.
+/// Takes the readings of the engine that `open` loads, and of which there may be so many instances:
+/// one with each batch size, then the largest batch with ever more instances. To be called in a
+/// process that has done nothing else.
 ///
 /// # Errors
 /// The engine's, or that the system does not tell a process's memory.
 pub fn read_memory(
-    open: impl FnOnce() -> Result<std::sync::Arc<dyn Engine>, String>,
-    max_instances: InstanceCount,
+    open: impl FnOnce() -> Result<(Arc<dyn Engine>, InstanceCount), String>,
     tell: &mut dyn FnMut(Reading),
 ) -> Result<(), String> {
-    tell(Reading::Empty(peak_bytes()?));
-    let engine = open()?;
-    tell(Reading::Loaded(resident_bytes("VmRSS:")?));
+    let empty = peak_bytes()?;
+    tell(Reading::Empty(empty));
+    let (engine, max_instances) = open()?;
+    // What counts is the memory that is scarce: a GPU's, or else the process's own.
+    let most = |host: &dyn Fn() -> Result<u64, String>| match engine.device_bytes() {
+        Some(bytes) => Ok(empty + bytes),
+        None => host(),
+    };
+    tell(Reading::Loaded(most(&|| resident_bytes("VmRSS:"))?));
     let batches = batch_ladder(engine.spec().max_batch);
     let largest = batches.last().copied().unwrap_or(BatchSize::ONE);
     let with_one = batches.iter().map(|&batch| (InstanceCount::ONE, batch));
@@ -94,7 +101,7 @@ pub fn read_memory(
         let _ = fs::write("/proc/self/clear_refs", "5");
         let part = Part { engine: &*engine, batch, instances };
         together(&[part], ONCE, &AtomicBool::new(false)).map_err(|failure| failure.to_string())?;
-        tell(Reading::Ran(instances, batch, peak_bytes()?));
+        tell(Reading::Ran(instances, batch, most(&peak_bytes)?));
     }
     Ok(())
 }

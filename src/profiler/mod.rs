@@ -53,15 +53,17 @@ pub fn points(
         EngineConfig::Synthetic(table) => {
             Ok(configured(&table.latency_us, engine.spec().max_batch))
         }
-        EngineConfig::Onnx(path) => match Profile::load(path, engine, config) {
-            Ok(profile) => Ok(profile.points),
-            Err(reason) => {
-                if !matches!(reason, ProfileError::Missing(_)) {
-                    tracing::warn!(model = model.name, "{reason}");
+        EngineConfig::Onnx(path) | EngineConfig::Plan(path) => {
+            match Profile::load(engine.file().unwrap_or(path), engine, config) {
+                Ok(profile) => Ok(profile.points),
+                Err(reason) => {
+                    if !matches!(reason, ProfileError::Missing(_)) {
+                        tracing::warn!(model = model.name, "{reason}");
+                    }
+                    quick(engine, budget)
                 }
-                quick(engine, budget)
             }
-        },
+        }
     }
 }
 

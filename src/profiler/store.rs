@@ -1,6 +1,7 @@
 //! `profile.ron` next to the model file: what was measured, and on what.
 
-use super::{Beside, Neighbour, Point, device_name};
+use super::device::device_of;
+use super::{Beside, Neighbour, Point};
 use super::{fields, file};
 use crate::config::Config;
 use crate::engine::{Engine, FileStamp, onnx_check};
@@ -123,9 +124,12 @@ pub fn profile_path(model_file: &Path) -> PathBuf {
 }
 
 impl Features {
-    /// From the model file; `None` for a file that is no ONNX model.
+    /// From the model file, or the ONNX file beside a plan of the same name, which it was built
+    /// from; `None` where there is no ONNX model.
     pub fn of(model_file: &Path) -> Option<Features> {
-        let model = onnx_check::check(model_file).ok()?;
+        let source = model_file.with_extension("onnx");
+        let check = |file: &Path| onnx_check::check(file).ok();
+        let model = check(model_file).or_else(|| check(&source))?;
         Some(Features {
             multiply_adds: model.cost.multiply_adds,
             weight_bytes: model.weight_bytes,
@@ -152,7 +156,7 @@ impl Profile {
         Ok(Profile {
             format: FORMAT,
             model: name.into(),
-            device: device_name(),
+            device: device_of(engine),
             platform: engine.platform().into(),
             library_version: engine.library_version(),
             crate_version: env!("CARGO_PKG_VERSION").into(),
@@ -212,7 +216,7 @@ impl Profile {
             format!("{name} of {} bytes, changed at {} µs", stamp.bytes, stamp.modified_unix_us)
         };
         let differences = [
-            ("device", profile.device.clone(), device_name()),
+            ("device", profile.device.clone(), device_of(engine)),
             ("engine", profile.platform.clone(), engine.platform().into()),
             ("engine version", profile.library_version.clone(), engine.library_version()),
             ("bcedge version", profile.crate_version.clone(), env!("CARGO_PKG_VERSION").into()),

@@ -1,8 +1,9 @@
 //! What operators and clients ask of the running appliance, and how loading ends.
 
-use super::Lifecycle;
+use super::Notice;
 use super::loader::{self, LoadReport, Loaded};
 use super::reactor::Reactor;
+use crate::engine::EngineError;
 use crate::pipeline::{Event, Override};
 use crate::scheduler::{self, POLICIES};
 use crate::server::gateway::CommandCall;
@@ -16,17 +17,21 @@ use tokio::sync::oneshot;
 pub(super) type LoadWaiter = (ModelId, oneshot::Sender<Result<(), CommandError>>);
 
 impl Reactor {
-    pub(super) fn lifecycle(&mut self, lifecycle: Lifecycle) {
-        match lifecycle {
-            Lifecycle::Drain => {
+    pub(super) fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Device(event) => {
+                self.status.event(event.level, None, event.text);
+                self.step(Event::DeviceChanged);
+            }
+            Notice::Drain => {
                 self.draining = true;
                 self.status.draining();
                 self.refuse_load_waiters();
                 self.show_now();
                 self.step(Event::Drain);
             }
-            Lifecycle::Abort => self.step(Event::Abort),
-            Lifecycle::Stop => self.stopping = true,
+            Notice::Abort => self.step(Event::Abort),
+            Notice::Stop => self.stopping = true,
         }
     }
 
@@ -234,7 +239,8 @@ impl Reactor {
         let LoadReport { model, result } = report;
         match result {
             Ok(loaded) => self.install(model, loaded),
-            Err(reason) => self.load_failed(model, reason),
+            Err(EngineError::DeviceLost(text)) => self.device_lost(text),
+            Err(reason) => self.load_failed(model, reason.to_string()),
         }
     }
 
@@ -263,10 +269,12 @@ impl Reactor {
     fn install(&mut self, model: ModelId, loaded: Loaded) {
         let settings = &self.config.models[model.index()];
         let max_batch = BatchSize(settings.max_batch.min(loaded.engine.spec().max_batch.0));
-        let max_instances = InstanceCount(settings.max_instances as u16);
+        let most = loaded.engine.max_instances().unwrap_or(u32::MAX);
+        let max_instances = InstanceCount(settings.max_instances.min(most) as u16);
         let Loaded { engine, predictor, slo, took } = loaded;
         self.coming_up.push(ComingUp { model, max_batch, slo, took });
         self.pipeline.set_slo(model, slo);
+        self.pipeline.set_takes_ahead(model, engine.batches_per_instance() > 1);
         self.fleet.install(model, engine);
         self.step(Event::ModelReady { model, max_batch, max_instances, predictor });
     }
@@ -282,9 +290,13 @@ impl Reactor {
         self.show_now();
     }
 
-    /// An instance could not be made. True when it was to be a model's first: the model has failed.
+    /// An instance could not be made. True when it was to be a model's first, and no other one is
+    /// being made that could be: the model has failed.
     pub(super) fn did_not_come_up(&mut self, model: ModelId, reason: &str) -> bool {
         let Some(at) = self.coming_up.iter().position(|up| up.model == model) else { return false };
+        if self.pipeline.status(model).starting > 1 {
+            return false;
+        }
         self.coming_up.swap_remove(at);
         self.load_failed(model, format!("no instance of it can be made: {reason}"));
         self.step(Event::ModelGone(model));

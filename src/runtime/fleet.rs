@@ -1,16 +1,20 @@
 //! All instances of all models, and the engines they are made from.
 
-use super::instance::{Instance, Job, Lifeline, Report, WorkItem};
+use super::batch::{Job, WorkItem};
+use super::instance::{Instance, Lifeline, Report};
 use super::seat::Seat;
 use crate::engine::Engine;
 use crate::units::{BatchSize, ModelId};
 use std::io;
 use std::sync::Arc;
-use std::thread::Thread;
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 /// Instances of one model that may hang before the model is taken down: the threads and memory of
 /// those that never come back can't be had back.
 const MAX_ABANDONED: usize = 8;
+/// At the end of the process, instances have this long to end.
+const END_LIMIT: Duration = Duration::from_secs(2);
 
 pub(super) struct Fleet {
     /// Indexed by [`ModelId`].
@@ -109,6 +113,21 @@ impl Fleet {
             }
         }
         None
+    }
+
+    /// Lets all instances end, and waits a while for those that have something to run yet: what
+    /// they hold of a device must be given back before the process ends.
+    pub(super) fn end(&mut self) {
+        let mut ending: Vec<Lifeline> = Vec::new();
+        for member in &mut self.models {
+            let instances = member.instances.drain(..).flatten();
+            ending.extend(instances.map(|instance| instance.lifeline()));
+            member.engine = None;
+        }
+        let start = Instant::now();
+        while start.elapsed() < END_LIMIT && ending.iter().any(Lifeline::is_alive) {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     pub(super) fn spare_work(&mut self) -> Vec<WorkItem> {

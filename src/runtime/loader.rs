@@ -2,7 +2,7 @@
 
 use crate::config::{Config, ModelConfig, Slo, auto_slo_us};
 use crate::doorbell::Doorbell;
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError};
 use crate::profiler::{self, Point, latency_table};
 use crate::scheduler::Predictor;
 use crate::units::{InstanceCount, ModelId, Nanos};
@@ -29,7 +29,7 @@ pub(super) struct Loaded {
 /// The end of one loading.
 pub(super) struct LoadReport {
     pub(super) model: ModelId,
-    pub(super) result: Result<Loaded, String>,
+    pub(super) result: Result<Loaded, EngineError>,
 }
 
 /// Starts loading `models`; each sends one report and rings the bell.
@@ -52,8 +52,9 @@ pub(super) fn load(
         thread::Builder::new().name("loader".into()).spawn(move || {
             while let Some(model) = next() {
                 let open = || load_one(&config.models[model.index()], &config);
-                let result = catch_unwind(AssertUnwindSafe(open))
-                    .unwrap_or_else(|_| Err("the engine panicked while loading".into()));
+                let result = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
+                    Err(EngineError::Load("the engine panicked while loading".into()))
+                });
                 if reports.send(LoadReport { model, result }).is_err() {
                     return;
                 }
@@ -64,11 +65,10 @@ pub(super) fn load(
     Ok(())
 }
 
-fn load_one(model: &ModelConfig, config: &Config) -> Result<Loaded, String> {
+fn load_one(model: &ModelConfig, config: &Config) -> Result<Loaded, EngineError> {
     let start = Instant::now();
-    let engine = crate::engine::open(model, config).map_err(|e| e.to_string())?;
-    let points = profiler::points(model, config, &*engine, UNPROFILED_BUDGET);
-    let points = points.map_err(|e| e.to_string())?;
+    let engine = crate::engine::open(model, config)?;
+    let points = profiler::points(model, config, &*engine, UNPROFILED_BUDGET)?;
     let predictor = predictor(&points, config);
     let slo = slo(model, &points, config);
     Ok(Loaded { engine, predictor, slo, took: start.elapsed().into() })

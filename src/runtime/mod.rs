@@ -5,13 +5,15 @@
 //!                              ◄══ring══                          ◄══ring══
 //! ```
 
+mod batch;
 mod brain;
 mod commands;
-mod faults;
+mod failures;
 mod fleet;
 mod instance;
 mod learner;
 mod loader;
+mod monitor;
 mod reactor;
 mod seat;
 mod status;
@@ -22,7 +24,7 @@ use crate::pipeline::{ModelSettings, Pipeline, Settings};
 use crate::scheduler;
 use crate::scheduler::trained::Trained;
 use crate::server::{self, gateway::Gateway};
-use crate::telemetry::device::DeviceMonitor;
+use crate::telemetry::device::{DeviceEvent, Sources};
 use crate::telemetry::log::LogBuffer;
 use crate::telemetry::snapshot::{ApplianceState, DeviceSnapshot};
 use crate::units::{ModelId, Nanos};
@@ -35,7 +37,7 @@ use reactor::Reactor;
 use seat::Seat;
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
@@ -43,23 +45,26 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Requests that may be in the appliance at once, over all connections and models.
 const MAX_OUTSTANDING: usize = 8192;
-/// How often the device's sensors are read.
-const DEVICE_PERIOD: Duration = Duration::from_secs(1);
+/// A process whose device is lost ends within this time, one way or the other.
+const LAST_RESORT: Duration = Duration::from_secs(30);
 /// Of the time to drain, the share after which requests are answered with an error, so that the
 /// answers still reach their clients.
 const ABORT_SHARE: f64 = 0.8;
 
-/// From the appliance's owner to the reactor.
+/// To the reactor, from the appliance's owner and from the thread that watches the device.
 #[derive(Debug)]
-enum Lifecycle {
+enum Notice {
+    Device(DeviceEvent),
     Drain,
     Abort,
     Stop,
 }
 
-/// What reaches the reactor besides requests: wishes of the appliance, and engines as they load.
+/// What reaches the reactor besides requests: wishes of the appliance, news of the device, and
+/// engines as they load.
 struct Channels {
-    lifecycle: mpsc::Receiver<Lifecycle>,
+    stop: Arc<Stop>,
+    notices: mpsc::Receiver<Notice>,
     /// For the loaders that the reactor starts.
     load_sender: mpsc::Sender<LoadReport>,
     load_reports: mpsc::Receiver<LoadReport>,
@@ -68,7 +73,7 @@ struct Channels {
 /// A running appliance.
 pub struct Appliance {
     gateway: Arc<Gateway>,
-    lifecycle: mpsc::Sender<Lifecycle>,
+    notices: mpsc::Sender<Notice>,
     ingress: JoinHandle<Result<(), String>>,
     reactor: JoinHandle<Result<(), String>>,
     stop: Arc<Stop>,
@@ -80,12 +85,31 @@ pub struct Appliance {
 struct Stop {
     wanted: AtomicBool,
     notify: tokio::sync::Notify,
+    /// The device failed in a way that only a new process recovers from, and how.
+    device_lost: OnceLock<String>,
 }
 
 impl Stop {
     fn request(&self) {
         self.wanted.store(true, Ordering::Release);
         self.notify.notify_one();
+    }
+
+    /// Asks for a stop because the device is lost. True for the first to say so.
+    fn fail(&self, text: &str) -> bool {
+        let first = self.device_lost.set(text.to_owned()).is_ok();
+        self.request();
+        if first {
+            // A thread that hangs in the driver must not keep the process from being started anew.
+            let last_resort = || {
+                thread::sleep(LAST_RESORT);
+                eprintln!("bcedge: the device is lost and the process does not end by itself");
+                std::process::abort();
+            };
+            // Without a thread for it, whoever supervises the process has to look after that.
+            let _ = thread::Builder::new().name("last resort".into()).spawn(last_resort);
+        }
+        first
     }
 
     fn is_requested(&self) -> bool {
@@ -100,6 +124,18 @@ impl Appliance {
     /// # Errors
     /// When the socket can't be bound or the system gives no more threads or file descriptors.
     pub fn start(config: Config, log: LogBuffer) -> Result<Appliance, String> {
+        Appliance::start_on(&Sources::default(), config, log)
+    }
+
+    /// As [`Appliance::start`], on the machine that these sources tell of.
+    ///
+    /// # Errors
+    /// As [`Appliance::start`].
+    pub fn start_on(
+        machine: &Sources,
+        config: Config,
+        log: LogBuffer,
+    ) -> Result<Appliance, String> {
         let config = Arc::new(config);
         let os = |e: std::io::Error| format!("cannot start: {e}");
         let (gateway, port) = server::gateway::pair(MAX_OUTSTANDING).map_err(os)?;
@@ -112,7 +148,7 @@ impl Appliance {
         let listener = server::Listener::bind(config.socket.clone()).map_err(|e| e.to_string())?;
 
         let device = Arc::new(ArcSwap::from_pointee(DeviceSnapshot::default()));
-        let (lifecycle, lifecycle_end) = mpsc::channel();
+        let (notices, notices_end) = mpsc::channel();
         let (load_sender, load_reports) = mpsc::channel();
         let wanted = (0..config.models.len() as u16).map(ModelId);
         let wanted = wanted.filter(|model| config.models[model.index()].load).collect();
@@ -127,7 +163,7 @@ impl Appliance {
             fleet,
             status,
             config.clone(),
-            Channels { lifecycle: lifecycle_end, load_sender, load_reports },
+            Channels { stop: stop.clone(), notices: notices_end, load_sender, load_reports },
             brain,
         );
         let seat = Seat::new(reactor);
@@ -138,11 +174,12 @@ impl Appliance {
         }));
         let reactor =
             thread::Builder::new().name("reactor".into()).spawn(move || seat.run()).map_err(os)?;
-        spawn_monitor(device, stop.clone()).map_err(os)?;
+        monitor::spawn(machine.clone(), device, (notices.clone(), gateway.clone()), stop.clone())
+            .map_err(os)?;
         let stopped = wait_for_stop(signals, stop.clone());
         let ingress = spawn_ingress(runtime, listener, &gateway, stopped, &log).map_err(os)?;
         let drain_timeout = Duration::from_millis(config.socket.drain_timeout_ms);
-        Ok(Appliance { gateway, lifecycle, ingress, reactor, stop, drain_timeout })
+        Ok(Appliance { gateway, notices, ingress, reactor, stop, drain_timeout })
     }
 
     /// For snapshots and commands.
@@ -167,6 +204,11 @@ impl Appliance {
         self.stop.request();
     }
 
+    /// Why the process can't use its device any longer, if so. A new process may be able to.
+    pub fn device_lost(&self) -> Option<String> {
+        self.stop.device_lost.get().cloned()
+    }
+
     /// Shuts down: nothing new is accepted, what was accepted gets the drain time to finish, the
     /// rest is answered with UNAVAILABLE.
     ///
@@ -175,16 +217,16 @@ impl Appliance {
     pub fn shut_down(self) -> Result<(), String> {
         self.stop.request();
         // Sending fails only when the reactor is gone, which `join` below reports.
-        let _ = self.lifecycle.send(Lifecycle::Drain);
+        let _ = self.notices.send(Notice::Drain);
         self.gateway.wake_reactor();
         let abort_at = Instant::now() + self.drain_timeout.mul_f64(ABORT_SHARE);
         while !self.ingress.is_finished() && Instant::now() < abort_at {
             thread::sleep(Duration::from_millis(5));
         }
-        let _ = self.lifecycle.send(Lifecycle::Abort);
+        let _ = self.notices.send(Notice::Abort);
         self.gateway.wake_reactor();
         let served = join(self.ingress, "ingress");
-        let _ = self.lifecycle.send(Lifecycle::Stop);
+        let _ = self.notices.send(Notice::Stop);
         self.gateway.wake_reactor();
         join(self.reactor, "reactor")??;
         served?
@@ -268,18 +310,4 @@ async fn wait_for_stop(signals: Option<[Signal; 3]>, stop: Arc<Stop>) {
         () = stop.notify.notified() => {}
     }
     stop.request();
-}
-
-fn spawn_monitor(
-    device: Arc<ArcSwap<DeviceSnapshot>>,
-    stop: Arc<Stop>,
-) -> std::io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("monitor".into()).spawn(move || {
-        let mut monitor = DeviceMonitor::new();
-        let start = Instant::now();
-        while !stop.is_requested() {
-            device.store(Arc::new(monitor.sample(start.elapsed().into())));
-            thread::sleep(DEVICE_PERIOD);
-        }
-    })
 }

@@ -4,14 +4,15 @@
 //! It waits for nobody and, after warm-up, allocates nothing for a request: payloads move from the
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
+use super::batch::{WorkError, WorkItem};
 use super::brain::Brain;
 use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
-use super::instance::{Report, WorkError, WorkItem};
+use super::instance::Report;
 use super::loader::LoadReport;
 use super::seat::{Calls, Seat, Turn};
 use super::status::Status;
-use super::{Channels, Lifecycle};
+use super::{Channels, Notice, Stop};
 use crate::config::Config;
 use crate::pipeline::{Action, Event, Outcome, Pipeline, Request};
 use crate::server::gateway::{
@@ -45,7 +46,8 @@ pub(super) struct Reactor {
     pub(super) retiring: Vec<ModelId>,
     /// Loaded again before the last batch of the engine they replace was done.
     pub(super) loaded_early: Vec<LoadReport>,
-    lifecycle: mpsc::Receiver<Lifecycle>,
+    pub(super) stop: Arc<Stop>,
+    notices: mpsc::Receiver<Notice>,
     load_reports: mpsc::Receiver<LoadReport>,
     /// Indexed by the low half of a request's id.
     pub(super) held: Vec<Held>,
@@ -78,7 +80,7 @@ impl Reactor {
         channels: Channels,
         brain: Brain,
     ) -> Reactor {
-        let Channels { lifecycle, load_sender, load_reports } = channels;
+        let Channels { stop, notices, load_sender, load_reports } = channels;
         let capacity = port.answers.capacity().get();
         let mut reactor = Reactor {
             seat: Weak::new(),
@@ -92,7 +94,8 @@ impl Reactor {
             load_sender,
             retiring: Vec::new(),
             loaded_early: Vec::new(),
-            lifecycle,
+            stop,
+            notices,
             load_reports,
             brain,
             held: (0..capacity).map(|_| Held::default()).collect(),
@@ -107,16 +110,17 @@ impl Reactor {
         reactor
     }
 
-    /// True after [`Lifecycle::Stop`].
+    /// True after [`Notice::Stop`].
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping
     }
 
-    /// Lets the learner save what it has learnt; it ends with the reactor.
+    /// Lets the learner save what it has learnt, and what instances hold of a device be given back.
     pub(super) fn stop(mut self) {
         if let Some(link) = self.brain.link.take() {
             link.stop();
         }
+        self.fleet.end();
     }
 
     /// Requests and what instances report, which is all that is urgent, then what time demands.
@@ -138,8 +142,8 @@ impl Reactor {
         while let Ok(call) = self.port.commands.try_recv() {
             self.command(call);
         }
-        while let Ok(lifecycle) = self.lifecycle.try_recv() {
-            self.lifecycle(lifecycle);
+        while let Ok(notice) = self.notices.try_recv() {
+            self.notice(notice);
         }
         let now = self.keep_time();
         self.show(now);
@@ -260,7 +264,8 @@ impl Reactor {
     fn carry_out(&mut self, action: Action, now: Nanos) {
         match action {
             Action::Answer { request, outcome } => self.answer(&request, outcome, now),
-            Action::Run { model, instance } => self.run_batch(model, instance),
+            Action::Run { model, instance } => self.run_batch(model, instance, false),
+            Action::RunAhead { model, instance } => self.run_batch(model, instance, true),
             Action::StartInstance { model, instance } => self.start_instance(model, instance),
             Action::AbandonInstance { model, instance } => self.abandon(model, instance),
         }
@@ -275,9 +280,13 @@ impl Reactor {
         }
     }
 
-    fn run_batch(&mut self, model: ModelId, instance: u16) {
+    fn run_batch(&mut self, model: ModelId, instance: u16, ahead: bool) {
         let mut work = self.fleet.spare_work();
-        for request in self.pipeline.batch(model, instance) {
+        let requests = match ahead {
+            true => self.pipeline.batch_ahead(model, instance),
+            false => self.pipeline.batch(model, instance),
+        };
+        for request in requests {
             work.push(WorkItem {
                 id: request.id,
                 items: request.items,
@@ -300,6 +309,7 @@ impl Reactor {
                 self.fleet.remove(model, instance);
             }
             Report::Panicked(text) | Report::NotMade(text) => self.lost(model, instance, text),
+            Report::DeviceLost(text) => self.device_lost(text),
         }
     }
 

@@ -212,6 +212,9 @@ impl Status {
         }
         let mut device = DeviceSnapshot::clone(&self.device.load());
         device.weight_bytes = fleet.weight_bytes();
+        let scratch = crate::engine::scratch_use();
+        device.scratch_bytes = scratch.bytes;
+        device.scratch_separate_bytes = scratch.separate_bytes;
         let snapshot = Snapshot {
             sequence: self.sequence,
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -8,6 +8,9 @@ use crate::units::{BatchSize, Nanos};
 
 /// Weight of the newest measurement in the running correction.
 const GAIN: f64 = 0.2;
+/// Its weight after the device changed its speed, for so many executions.
+const GAIN_AFTER_CHANGE: f64 = 0.6;
+const EXECUTIONS_AFTER_CHANGE: u32 = 8;
 /// One measurement counts at most as this many times the prediction, or its inverse: execution
 /// times have a long tail, and a single hiccup says little about the next run.
 const SURPRISE: f64 = 2.0;
@@ -37,6 +40,8 @@ pub struct Predictor {
     /// (items, share of the device that such a batch takes), ascending; empty: all of it.
     demands: Vec<(u32, f64)>,
     last_seen: Option<Nanos>,
+    /// Executions that are still to be learnt from quickly.
+    learn_quickly: u32,
     /// What the last execution usually takes; not what it took, which one stall makes absurd.
     usual_execution: Nanos,
 }
@@ -63,6 +68,7 @@ impl Clone for Predictor {
         self.crowding = source.crowding;
         self.demands.clone_from(&source.demands);
         self.last_seen = source.last_seen;
+        self.learn_quickly = source.learn_quickly;
         self.usual_execution = source.usual_execution;
     }
 }
@@ -85,6 +91,7 @@ impl Predictor {
             crowding: 1.0,
             demands: Vec::new(),
             last_seen: None,
+            learn_quickly: 0,
             usual_execution: Nanos::ZERO,
         }
     }
@@ -143,9 +150,18 @@ impl Predictor {
         self.drift
     }
 
+    /// The device became faster or slower. Until the next execution the predictions count as
+    /// unconfirmed, and the next few are learnt from quickly.
+    pub fn device_changed(&mut self) {
+        self.last_seen = None;
+        self.learn_quickly = EXECUTIONS_AFTER_CHANGE;
+    }
+
     /// Learns from one execution that slowed down `multiplier` times beside its neighbours.
     pub fn observe(&mut self, batch: BatchSize, execution: Nanos, multiplier: f64, now: Nanos) {
         self.last_seen = Some(now);
+        let gain = if self.learn_quickly > 0 { GAIN_AFTER_CHANGE } else { GAIN };
+        self.learn_quickly = self.learn_quickly.saturating_sub(1);
         self.crowding += CROWDING_GAIN * (multiplier - self.crowding);
         let measured = execution.0.max(1) as f64 / multiplier;
         let usual = self.base(batch).map_or(measured, |base| base.min(measured));
@@ -153,7 +169,7 @@ impl Predictor {
         if self.profiled {
             if let Some(base) = self.base(batch) {
                 let surprise = (measured / (base * self.drift)).clamp(1.0 / SURPRISE, SURPRISE);
-                let drift = self.drift * (1.0 + GAIN * (surprise - 1.0));
+                let drift = self.drift * (1.0 + gain * (surprise - 1.0));
                 self.drift = drift.clamp(*DRIFT.start(), *DRIFT.end());
             }
             return;
@@ -162,7 +178,7 @@ impl Predictor {
         match self.points.binary_search_by_key(&batch.0, |&(size, _)| size) {
             Ok(at) => {
                 let time = &mut self.points[at].1;
-                *time += GAIN * (measured - *time);
+                *time += gain * (measured - *time);
             }
             Err(at) if self.points.len() < MAX_POINTS => {
                 self.points.insert(at, (batch.0, measured));
@@ -245,6 +261,28 @@ mod tests {
         }
         assert!((p.drift() - 2.0).abs() < 0.02, "{}", p.drift());
         assert!(predict_us(&p, 1).abs_diff(200) < 3, "all sizes slow down together");
+    }
+
+    #[test]
+    fn a_changed_device_is_learnt_within_a_few_batches() {
+        let slow_down = |told: bool| {
+            let mut p = Predictor::new(&[(BatchSize(1), us(100))]);
+            p.observe(BatchSize(1), us(100), 1.0, us(0));
+            if told {
+                p.device_changed();
+                assert!(!p.is_fresh(us(1)), "what was measured before refuses nobody");
+            }
+            (0..4).for_each(|i| p.observe(BatchSize(1), us(250), 1.0, us(i)));
+            assert!(p.is_fresh(us(4)));
+            p
+        };
+        assert!(predict_us(&slow_down(true), 1).abs_diff(250) < 20);
+        assert!(predict_us(&slow_down(false), 1) < 215, "the test would prove nothing");
+        let mut settled = slow_down(true);
+        (0..EXECUTIONS_AFTER_CHANGE.into())
+            .for_each(|i| settled.observe(BatchSize(1), us(250), 1.0, us(i)));
+        settled.observe(BatchSize(1), us(50_000), 1.0, us(9));
+        assert!(predict_us(&settled, 1) <= 300, "then one hiccup changes little again");
     }
 
     #[test]

@@ -192,7 +192,9 @@ impl<'a> Simulation<'a> {
                 self.memory.add_instance(model);
                 self.deferred.push(Event::InstanceReady { model, instance });
             }
-            // Batches of the simulated device always end.
+            // The simulated device copies nothing, so no model takes batches ahead …
+            Action::RunAhead { .. } => {}
+            // … and its batches always end.
             Action::AbandonInstance { .. } => {}
         }
     }

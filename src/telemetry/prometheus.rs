@@ -3,10 +3,10 @@
 //! Metrics that Triton has too carry its names, labels and meaning, so that dashboards people own
 //! work unchanged; the others begin with `bcedge_`. Units stand last, as everywhere.
 
-use super::snapshot::{
-    ApplianceState, Counters, DeviceSnapshot, ModelSnapshot, ModelState, Snapshot,
-};
-use super::{WINDOW, snapshot};
+mod machine;
+
+use super::WINDOW;
+use super::snapshot::{ApplianceState, Counters, ModelSnapshot, ModelState, Snapshot};
 use std::fmt::{Display, Write};
 
 /// Content-Type of the page.
@@ -23,8 +23,7 @@ pub fn render(snapshot: &Snapshot) -> String {
     service_level(&mut page, snapshot);
     decisions(&mut page, &snapshot.models);
     latency(&mut page, &snapshot.models);
-    device(&mut page, &snapshot.device);
-    gpus(&mut page, &snapshot.device.gpus);
+    machine::render(&mut page, &snapshot.device);
     page.text
 }
 
@@ -228,53 +227,6 @@ fn latency(page: &mut Page, models: &[ModelSnapshot]) {
             page.model_sample(model, &[("items", &items.to_string())], *us);
         }
     }
-}
-
-fn device(page: &mut Page, device: &DeviceSnapshot) {
-    page.family("bcedge_device_info", Kind::Gauge, "The machine; the value is 1");
-    page.sample(&[("name", &device.name)], 1);
-    page.family("bcedge_device_cores", Kind::Gauge, "Processor cores");
-    page.sample(&[], device.cores);
-    page.family("bcedge_weight_bytes", Kind::Gauge, "Weights of all loaded models");
-    page.sample(&[], device.weight_bytes);
-    let bytes = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
-    for (name, help, value) in [
-        ("bcedge_device_cpu_percent", "Load of all cores, 0 to 100", device.cpu_percent),
-        (
-            "bcedge_process_cpu_percent",
-            "Load by this process, 100 for each core",
-            device.process_cpu_percent,
-        ),
-        ("bcedge_process_resident_bytes", "Memory of this process", bytes(device.resident_bytes)),
-        ("bcedge_device_memory_used_bytes", "Memory in use", bytes(device.memory_used_bytes)),
-        ("bcedge_device_memory_total_bytes", "Memory there is", bytes(device.memory_total_bytes)),
-        ("bcedge_device_temperature_celsius", "Hottest processor sensor", device.temperature_c),
-        ("bcedge_device_frequency_mhz", "Clock of the fastest core", device.frequency_mhz),
-    ] {
-        page.family(name, Kind::Gauge, help);
-        page.optional(&[], value);
-    }
-}
-
-fn gpus(page: &mut Page, gpus: &[snapshot::GpuSnapshot]) {
-    let mut gauge = |name, help, value: fn(&snapshot::GpuSnapshot) -> Option<f64>| {
-        if gpus.is_empty() {
-            return;
-        }
-        page.family(name, Kind::Gauge, help);
-        for (index, gpu) in gpus.iter().enumerate() {
-            page.optional(&[("gpu", &index.to_string()), ("name", &gpu.name)], value(gpu));
-        }
-    };
-    gauge("bcedge_gpu_load_percent", "Load of the GPU, 0 to 100", |gpu| gpu.load_percent);
-    gauge("bcedge_gpu_memory_used_bytes", "GPU memory in use", |gpu| {
-        gpu.memory_used_bytes.map(|bytes| bytes as f64)
-    });
-    gauge("bcedge_gpu_memory_total_bytes", "GPU memory there is", |gpu| {
-        gpu.memory_total_bytes.map(|bytes| bytes as f64)
-    });
-    gauge("bcedge_gpu_temperature_celsius", "Temperature of the GPU", |gpu| gpu.temperature_c);
-    gauge("bcedge_gpu_power_watts", "Power the GPU takes", |gpu| gpu.power_w);
 }
 
 #[derive(Clone, Copy)]

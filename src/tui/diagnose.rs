@@ -124,6 +124,14 @@ fn device(device: &DeviceSnapshot, findings: &mut Vec<Finding>) {
     for gpu in &device.gpus {
         hot(&gpu.name, gpu.temperature_c);
     }
+    if let Some(by) = device.throttled_by.as_ref().filter(|by| !by.is_empty()) {
+        say(Severity::Warning, format!("the device is throttled by {}", by.join(", ")));
+    }
+    for gpu in &device.gpus {
+        if let Some(by) = gpu.throttled_by.as_ref().filter(|by| !by.is_empty()) {
+            say(Severity::Warning, format!("{} is throttled by {}", gpu.name, by.join(", ")));
+        }
+    }
     for gpu in &device.gpus {
         if let Some(text) = full(gpu.memory_used_bytes, gpu.memory_total_bytes) {
             say(Severity::Critical, format!("{}: {text}", gpu.name));
@@ -382,6 +390,9 @@ mod tests {
         let findings = diagnose(&snapshot, &history);
         assert!(findings[0].text.contains("memory is nearly full"), "{findings:?}");
         assert!(findings[1].text.contains("97 °C"), "{findings:?}");
+        snapshot.device.throttled_by = Some(vec!["cpu-throttle-alert".into()]);
+        let findings = diagnose(&snapshot, &history);
+        assert!(findings[2].text.contains("throttled by cpu-throttle-alert"), "{findings:?}");
     }
 
     #[test]

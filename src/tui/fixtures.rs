@@ -403,26 +403,98 @@ fn totals(models: &[ModelSnapshot]) -> Totals {
 }
 
 fn device(scene: &str, left_s: f64) -> DeviceSnapshot {
-    let gpu = GpuSnapshot {
-        name: "Orin (ga10b)".into(),
-        load_percent: Some(71.0),
-        memory_used_bytes: Some(4_100 << 20),
-        memory_total_bytes: Some(30_600 << 20),
-        temperature_c: Some(61.5),
-        power_w: Some(18.4),
-    };
-    DeviceSnapshot {
-        name: if scene == "twelve" { "NVIDIA Jetson AGX Orin" } else { "AMD EPYC 7B13" }.into(),
-        cores: if scene == "twelve" { 12 } else { 2 },
+    let host = DeviceSnapshot {
+        name: "AMD EPYC 7B13".into(),
+        cores: 2,
         cpu_percent: Some((62.0 * wave(left_s, 2.0)).clamp(0.0, 100.0)),
         process_cpu_percent: Some(118.0),
         resident_bytes: Some(412 << 20),
         weight_bytes: 310 << 20,
+        scratch_bytes: 96 << 20,
+        scratch_separate_bytes: 210 << 20,
         memory_used_bytes: Some(1_900 << 20),
         memory_total_bytes: Some(7_800 << 20),
-        temperature_c: (scene == "twelve").then_some(58.0),
         frequency_mhz: Some(2_450.0),
-        gpus: if scene == "twelve" { vec![gpu] } else { Vec::new() },
+        ..DeviceSnapshot::default()
+    };
+    if scene == "twelve" { jetson(host) } else { host }
+}
+
+/// Machines of the kinds there are, by name.
+pub fn machines() -> [(&'static str, DeviceSnapshot); 5] {
+    let host = device("healthy", 0.0);
+    let mut hot = jetson(host.clone());
+    hot.throttled_by = Some(vec!["gpu-throttle-alert".into(), "devfreq-17000000.gpu".into()]);
+    hot.zones.iter_mut().for_each(|zone| zone.celsius = zone.celsius.map(|c| c + 37.0));
+    if let Some(jetson) = &mut hot.jetson {
+        (jetson.memory_load_percent, jetson.memory_clock_mhz) = (Some(88.0), Some(3_199.0));
+    }
+    [
+        ("nothing_known", DeviceSnapshot::default()),
+        ("no_gpu", host.clone()),
+        ("card", DeviceSnapshot { gpus: vec![card()], ..host.clone() }),
+        ("jetson", jetson(host)),
+        ("jetson_hot", hot),
+    ]
+}
+
+/// A GPU with memory of its own.
+fn card() -> GpuSnapshot {
+    GpuSnapshot {
+        name: "NVIDIA RTX A2000".into(),
+        uuid: Some("GPU-6f3c".into()),
+        load_percent: Some(38.0),
+        memory_used_bytes: Some(2_300 << 20),
+        memory_total_bytes: Some(12_282 << 20),
+        temperature_c: Some(66.0),
+        power_w: Some(51.3),
+        power_limit_w: Some(70.0),
+        energy_j: Some(190_000.0),
+        frequency_mhz: Some(1_485.0),
+        frequency_limit_mhz: Some(2_100.0),
+        throttled_by: Some(vec!["power limit".into()]),
+        ..GpuSnapshot::default()
+    }
+}
+
+/// One whose memory bus only root may watch.
+fn jetson(host: DeviceSnapshot) -> DeviceSnapshot {
+    let zone = |name: &str, celsius: Option<f64>| Zone { name: name.into(), celsius };
+    let rail = |name: &str, watts: f64| Rail { name: name.into(), watts: Some(watts) };
+    let gpu = GpuSnapshot {
+        name: "Ampere (ga10b)".into(),
+        integrated: true,
+        load_percent: Some(71.0),
+        temperature_c: Some(61.5),
+        frequency_mhz: Some(816.0),
+        frequency_limit_mhz: Some(1_300.5),
+        ..GpuSnapshot::default()
+    };
+    DeviceSnapshot {
+        name: "NVIDIA Jetson AGX Orin".into(),
+        cores: 12,
+        memory_used_bytes: Some(14_100 << 20),
+        memory_total_bytes: Some(30_600 << 20),
+        temperature_c: Some(58.0),
+        zones: vec![
+            zone("cpu-thermal", Some(58.0)),
+            zone("gpu-thermal", Some(61.5)),
+            zone("cv0-thermal", None),
+            zone("soc0-thermal", Some(57.25)),
+            zone("tj-thermal", Some(61.5)),
+        ],
+        throttled_by: Some(Vec::new()),
+        jetson: Some(JetsonSnapshot {
+            power_mode: Some("MODE_30W".into()),
+            rails: vec![
+                rail("VDD_GPU_SOC", 8.7),
+                rail("VDD_CPU_CV", 3.1),
+                rail("VIN_SYS_5V0", 5.4),
+            ],
+            ..JetsonSnapshot::default()
+        }),
+        gpus: vec![gpu],
+        ..host
     }
 }
 

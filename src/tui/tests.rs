@@ -12,7 +12,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use std::sync::Arc;
 
-const UNICODE: Theme = Theme { no_color: false, ascii: false };
+pub(super) const UNICODE: Theme = Theme { no_color: false, ascii: false };
 
 /// An application that has watched the scene.
 fn app(scene: &str, theme: Theme) -> App {
@@ -31,11 +31,20 @@ fn draw(app: &App, width: u16, height: u16) -> (Buffer, Hits) {
 }
 
 /// The characters of a frame, without what trails a line.
-fn text(buf: &Buffer) -> String {
+pub(super) fn text(buf: &Buffer) -> String {
     let lines = buf.content.chunks(usize::from(buf.area.width.max(1)));
     let lines = lines.map(|cells| {
         let line: String = cells.iter().map(|cell| cell.symbol()).collect();
         line.trim_end().to_string()
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Compares a frame with the picture of that name.
+pub(super) fn check(name: &str, frame: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.set_snapshot_path("snapshots");
+    settings.bind(|| insta::assert_snapshot!(name, frame));
 }

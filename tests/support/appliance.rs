@@ -38,19 +38,25 @@ impl Appliance {
     /// # Panics
     /// As [`Appliance::start`].
     pub fn start_with(socket: &str, fields: &str) -> Appliance {
+        Appliance::start_in(socket, fields, |_| {})
+    }
+
+    /// As [`Appliance::start_with`], in an environment that `set` changes.
+    ///
+    /// # Panics
+    /// As [`Appliance::start`].
+    pub fn start_in(socket: &str, fields: &str, set: impl FnOnce(&mut Command)) -> Appliance {
         // A socket's path has 108 bytes; the folder for temporary files may have used many.
         let folder = tempfile::Builder::new().prefix("bce").tempdir_in("/tmp").expect("/tmp");
         let config = format!("(socket: (path: \"{SOCKET_NAME}\", {socket}), {fields})");
         fs::write(folder.path().join("config.ron"), config).expect("the folder takes a file");
         let log = File::create(folder.path().join(LOG_NAME)).expect("the folder takes a file");
-        let child = Command::new(env!("CARGO_BIN_EXE_bcedge"))
-            .args(["serve", "--config", "config.ron", "--headless"])
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .expect("the program starts");
+        let mut command = program();
+        command.args(["serve", "--config", "config.ron", "--headless"]);
+        command.current_dir(folder.path()).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a second handle")).stderr(log);
+        set(&mut command);
+        let child = command.spawn().expect("the program starts");
         let mut appliance = Appliance { child, folder };
         appliance.wait_until_ready();
         appliance
@@ -82,6 +88,21 @@ impl Appliance {
     /// When it has ended before.
     pub fn terminate(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
+    }
+
+    /// Waits for it to end by itself.
+    ///
+    /// # Panics
+    /// When it has not ended within 20 s.
+    pub fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                return status;
+            }
+            assert!(start.elapsed() < STOP_LIMIT, "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Sends SIGTERM and waits for the end.
@@ -159,6 +180,16 @@ impl Drop for Appliance {
             eprintln!("--- the appliance's log ---\n{}", self.log());
         }
     }
+}
+
+/// The program under test: ours, or the one that `BCEDGE_PROGRAM` names, with words before it such
+/// as `qemu-aarch64 -L /usr/aarch64-linux-gnu target/aarch64-unknown-linux-gnu/release/bcedge`.
+pub fn program() -> Command {
+    let named = std::env::var("BCEDGE_PROGRAM").unwrap_or_default();
+    let mut words = named.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or(env!("CARGO_BIN_EXE_bcedge")));
+    command.args(words);
+    command
 }
 
 const SOCKET_NAME: &str = "a.sock";

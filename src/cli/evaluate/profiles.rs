@@ -35,7 +35,8 @@ pub fn platforms(folder: &Path) -> Result<(Vec<Platform>, Vec<String>), String> 
         let (alike, others) = profiles.into_iter().partition(is_alike);
         profiles = others;
         let name = format!("{device}, {engine}");
-        if device != here {
+        // That of a GPU is named with the machine it is in.
+        if device != here && !device.ends_with(&format!(" in {here}")) {
             warnings.push(format!("measured on {device}, not on this machine, {here}"));
         }
         let surfaces = surfaces(&alike).map_err(|what| format!("{name}: {what}"))?;
@@ -155,8 +156,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         save(folder.path(), "a", &profile(&profiler::device_name()));
         save(folder.path(), "b", &profile("another machine"));
+        save(folder.path(), "c", &profile(&format!("a GPU in {}", profiler::device_name())));
         let (platforms, warnings) = platforms(folder.path()).unwrap();
-        assert_eq!(platforms.len(), 2);
+        assert_eq!(platforms.len(), 3);
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].starts_with("measured on another machine, not on this machine"));
         let surfaces = &platforms[0].surfaces;

@@ -49,9 +49,12 @@ fn in_words(status: ExitStatus, stderr: &str) -> String {
 /// The engine's.
 pub(super) fn read_here(models: Vec<&ModelConfig>, config: &Config) -> Result<(), String> {
     let Some(model) = models.first() else { return Ok(()) };
-    let open = || engine::open(model, config).map_err(|error| error.to_string());
-    let instances = super::most_instances(model);
-    profiler::read_memory(open, instances, &mut |reading| println!("{reading}"))
+    let open = || {
+        let engine = engine::open(model, config).map_err(|error| error.to_string())?;
+        let instances = super::most_instances(model, &*engine);
+        Ok((engine, instances))
+    };
+    profiler::read_memory(open, &mut |reading| println!("{reading}"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 use super::*;
-use crate::telemetry::snapshot::{GpuSnapshot, Percentiles, Totals};
+use crate::telemetry::snapshot::{
+    DeviceSnapshot, GpuSnapshot, JetsonSnapshot, Percentiles, Rail, Totals, Zone,
+};
 use std::collections::{HashMap, HashSet};
 
 /// (name, labels as written in order) → value.
@@ -114,6 +116,36 @@ fn model(name: &str) -> ModelSnapshot {
     }
 }
 
+fn zone(name: &str, celsius: Option<f64>) -> Zone {
+    Zone { name: name.into(), celsius }
+}
+
+/// What sysfs tells of a Jetson's GPU.
+fn orin() -> GpuSnapshot {
+    GpuSnapshot {
+        name: "Ampere (ga10b)".into(),
+        integrated: true,
+        load_percent: Some(71.0),
+        frequency_limit_mhz: Some(918.0),
+        ..GpuSnapshot::default()
+    }
+}
+
+/// What the driver tells of a card.
+fn card() -> GpuSnapshot {
+    GpuSnapshot {
+        name: "NVIDIA A2".into(),
+        uuid: Some("GPU-1".into()),
+        memory_used_bytes: Some(4 << 30),
+        memory_total_bytes: Some(16 << 30),
+        power_w: Some(41.5),
+        power_limit_w: Some(60.0),
+        energy_j: Some(1234.5),
+        throttled_by: Some(Vec::new()),
+        ..GpuSnapshot::default()
+    }
+}
+
 fn snapshot() -> Snapshot {
     Snapshot {
         version: "0.1.0".into(),
@@ -124,11 +156,15 @@ fn snapshot() -> Snapshot {
         device: DeviceSnapshot {
             name: "a \"quoted\\name\"\nand more".into(),
             temperature_c: Some(-1.5),
-            gpus: vec![GpuSnapshot {
-                name: "Orin".into(),
-                power_w: Some(7.0),
-                ..Default::default()
-            }],
+            zones: vec![zone("gpu-thermal", Some(61.5)), zone("cv0-thermal", None)],
+            throttled_by: Some(vec!["gpu-throttle-alert".into()]),
+            jetson: Some(JetsonSnapshot {
+                power_mode: Some("15W".into()),
+                memory_load_percent: Some(18.0),
+                rails: vec![Rail { name: "VDD_IN".into(), watts: Some(7.9) }],
+                ..JetsonSnapshot::default()
+            }),
+            gpus: vec![orin(), card()],
             ..DeviceSnapshot::default()
         },
         ..Snapshot::default()
@@ -181,7 +217,41 @@ fn every_line_is_well_formed_and_every_value_right() {
     let name = "a \"quoted\\name\"\nand more";
     assert_eq!(value("bcedge_device_info", &[("name", name)]), Some(1.0));
     assert_eq!(value("bcedge_device_temperature_celsius", &[]), Some(-1.5));
-    assert_eq!(value("bcedge_gpu_power_watts", &[("gpu", "0"), ("name", "Orin")]), Some(7.0));
+}
+
+#[test]
+fn the_machine_is_told_under_tritons_names_where_there_are_any() {
+    let page = render(&snapshot());
+    let samples = parse(&page);
+    let value = |name: &str, labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        samples.get(&(name.to_string(), labels)).copied()
+    };
+    let of_card = |name: &str| value(name, &[("gpu_uuid", "GPU-1")]);
+    let of_orin = |name: &str| value(name, &[("gpu_uuid", "gpu-0")]);
+    assert_eq!(of_orin("nv_gpu_utilization"), Some(0.71));
+    assert_eq!(of_card("nv_gpu_utilization"), None, "absent, not zero");
+    assert_eq!(of_card("nv_gpu_memory_total_bytes"), Some(f64::from(16 << 20) * 1024.0));
+    assert_eq!(of_card("nv_gpu_memory_used_bytes"), Some(f64::from(4 << 20) * 1024.0));
+    assert_eq!(of_orin("nv_gpu_memory_total_bytes"), None);
+    assert_eq!(of_card("nv_gpu_power_usage"), Some(41.5));
+    assert_eq!(of_card("nv_gpu_power_limit"), Some(60.0));
+    assert_eq!(of_card("nv_energy_consumption"), Some(1234.5));
+    assert!(page.contains("# TYPE nv_energy_consumption counter\n"));
+    let card = [("gpu", "1"), ("name", "NVIDIA A2")];
+    assert_eq!(value("bcedge_gpu_throttled", &card), Some(0.0));
+    let orin = [("gpu", "0"), ("name", "Ampere (ga10b)")];
+    assert_eq!(value("bcedge_gpu_throttled", &orin), None);
+    assert_eq!(value("bcedge_gpu_frequency_limit_mhz", &orin), Some(918.0));
+    assert_eq!(value("bcedge_device_throttled", &[]), Some(1.0));
+    assert_eq!(value("bcedge_power_mode", &[("mode", "15W")]), Some(1.0));
+    assert_eq!(value("bcedge_memory_load_percent", &[]), Some(18.0));
+    assert_eq!(value("bcedge_memory_frequency_mhz", &[]), None);
+    assert_eq!(value("bcedge_rail_power_watts", &[("rail", "VDD_IN")]), Some(7.9));
+    let of_zone = |zone| value("bcedge_zone_temperature_celsius", &[("zone", zone)]);
+    assert_eq!((of_zone("gpu-thermal"), of_zone("cv0-thermal")), (Some(61.5), None));
+    let none = render(&Snapshot::default());
+    assert!(!none.contains("gpu") && !none.contains("rail"), "{none}");
 }
 
 #[test]

@@ -1,19 +1,11 @@
 //! Every page of every scene, at three sizes.
 
-use super::{UNICODE, app, draw, text};
+use super::{UNICODE, app, check, draw, text};
 use crate::tui::app::Page;
 use crate::tui::fixtures::SCENES;
 use crate::tui::keys::Action;
 use crate::tui::svg;
 use crate::tui::theme::Theme;
-
-fn check(name: &str, frame: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.set_snapshot_path("../snapshots");
-    settings.bind(|| insta::assert_snapshot!(name, frame));
-}
 
 fn check_pages(scene: &str, width: u16, height: u16) {
     let mut app = app(scene, UNICODE);

@@ -226,13 +226,29 @@ impl Random {
     }
 
     fn device(&mut self) -> DeviceSnapshot {
+        let names = |random: &mut Random| (0..random.below(4)).map(|_| random.text()).collect();
         let gpu = |random: &mut Random| GpuSnapshot {
             name: random.text(),
+            uuid: random.flip().then(|| random.text()),
+            integrated: random.flip(),
             load_percent: random.optional(),
             memory_used_bytes: random.flip().then(|| random.number()),
             memory_total_bytes: random.flip().then(|| random.number()),
             temperature_c: random.optional(),
             power_w: random.optional(),
+            power_limit_w: random.optional(),
+            energy_j: random.optional(),
+            frequency_mhz: random.optional(),
+            frequency_limit_mhz: random.optional(),
+            throttled_by: random.flip().then(|| names(random)),
+        };
+        let jetson = |random: &mut Random| JetsonSnapshot {
+            power_mode: random.flip().then(|| random.text()),
+            memory_load_percent: random.optional(),
+            memory_clock_mhz: random.optional(),
+            rails: (0..random.below(5))
+                .map(|_| Rail { name: random.text(), watts: random.optional() })
+                .collect(),
         };
         DeviceSnapshot {
             name: self.text(),
@@ -241,10 +257,17 @@ impl Random {
             process_cpu_percent: self.optional(),
             resident_bytes: self.flip().then(|| self.number()),
             weight_bytes: self.number(),
+            scratch_bytes: self.number(),
+            scratch_separate_bytes: self.number(),
             memory_used_bytes: self.flip().then(|| self.number()),
             memory_total_bytes: self.flip().then(|| self.number()),
             temperature_c: self.optional(),
             frequency_mhz: self.optional(),
+            zones: (0..self.below(12))
+                .map(|_| Zone { name: self.text(), celsius: self.optional() })
+                .collect(),
+            throttled_by: self.flip().then(|| names(self)),
+            jetson: self.flip().then(|| jetson(self)),
             gpus: (0..self.below(4)).map(|_| gpu(self)).collect(),
         }
     }

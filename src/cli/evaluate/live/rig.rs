@@ -107,7 +107,7 @@ fn known(model: &ModelConfig, config: &Config) -> Result<(MeasuredModel, Predict
     let failed = |what: String| format!("{}: {what}", model.name);
     let engine = engine::open(model, config).map_err(|e| failed(e.to_string()))?;
     let (points, mut measured) = match &model.engine {
-        EngineConfig::Onnx(file) => {
+        EngineConfig::Onnx(file) | EngineConfig::Plan(file) => {
             let profile = Profile::load(file, &*engine, config)
                 .map_err(|e| failed(format!("{e}\n`bcedge profile` measures it")))?;
             (profile.points.clone(), profiles::model(&profile, config.models.len()))

@@ -1,70 +1,65 @@
-//! The machine's state, read from /proc and /sys. What a machine doesn't tell is absent.
+//! Processor and memory, as /proc and /sys tell of every Linux machine.
 
-use super::snapshot::DeviceSnapshot;
+use super::files::{self, Tree, numbered};
+use crate::telemetry::snapshot::DeviceSnapshot;
 use crate::units::Nanos;
 use rustix::time::{ClockId, clock_gettime};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Sensors of more than so many zones or cores are not looked at.
-const MAX_SENSORS: usize = 256;
-
-/// Takes samples of the machine; loads are over the time between two of them.
+/// Takes samples; loads are over the time between two of them.
 #[derive(Debug)]
-pub struct DeviceMonitor {
+pub(super) struct Host {
+    tree: Tree,
     name: String,
     cores: u32,
-    thermal_zones: Vec<PathBuf>,
     frequencies: Vec<PathBuf>,
     last_cpu: Option<CpuTimes>,
     /// Time of the sample, and the process's CPU time then.
     last_process: Option<(Nanos, Nanos)>,
 }
 
-impl Default for DeviceMonitor {
-    fn default() -> DeviceMonitor {
-        DeviceMonitor::new()
-    }
-}
-
-impl DeviceMonitor {
-    /// Looks up what does not change: names, cores and sensors.
-    pub fn new() -> DeviceMonitor {
-        let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
-        let board = read("/proc/device-tree/model");
+impl Host {
+    pub(super) fn of(tree: &Tree) -> Host {
+        let cpuinfo = tree.text("/proc/cpuinfo").unwrap_or_default();
+        let board = tree.text("/proc/device-tree/model");
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        DeviceMonitor {
+        Host {
             name: device_name(board.as_deref(), &cpuinfo),
             cores,
-            thermal_zones: cpu_thermal_zones(Path::new("/sys/class/thermal")),
-            frequencies: frequency_files(Path::new("/sys/devices/system/cpu")),
+            frequencies: numbered(&tree.path("/sys/devices/system/cpu"), "cpu")
+                .into_iter()
+                .map(|core| core.join("cpufreq/scaling_cur_freq"))
+                .filter(|file| file.exists())
+                .collect(),
+            tree: tree.clone(),
             last_cpu: None,
             last_process: None,
         }
     }
 
-    /// The machine at the time `now`, which counts up from call to call. The first call has no
-    /// loads yet. Weights and GPUs are for others to fill in.
-    pub fn sample(&mut self, now: Nanos) -> DeviceSnapshot {
-        let memory = read("/proc/meminfo").and_then(|text| memory_bytes(&text));
+    pub(super) fn sample(&mut self, now: Nanos) -> DeviceSnapshot {
+        let memory = self.tree.text("/proc/meminfo").and_then(|text| memory_bytes(&text));
+        let resident =
+            self.tree.text("/proc/self/status").and_then(|text| kib_field(&text, "VmRSS:"));
+        let fastest_khz =
+            self.frequencies.iter().filter_map(|file| files::number(file)).reduce(f64::max);
         DeviceSnapshot {
             name: self.name.clone(),
             cores: self.cores,
             cpu_percent: self.cpu_percent(),
             process_cpu_percent: self.process_cpu_percent(now),
-            resident_bytes: read("/proc/self/status").and_then(|text| kib_field(&text, "VmRSS:")),
+            resident_bytes: resident,
             memory_used_bytes: memory.map(|(used, _)| used),
             memory_total_bytes: memory.map(|(_, total)| total),
-            temperature_c: highest(&self.thermal_zones).map(|milli_c| milli_c / 1e3),
-            frequency_mhz: highest(&self.frequencies)
+            frequency_mhz: fastest_khz
                 .map(|khz| khz / 1e3)
-                .or_else(|| cpuinfo_mhz(&read("/proc/cpuinfo")?)),
+                .or_else(|| cpuinfo_mhz(&self.tree.text("/proc/cpuinfo")?)),
             ..DeviceSnapshot::default()
         }
     }
 
     fn cpu_percent(&mut self) -> Option<f64> {
-        let times = cpu_times(&read("/proc/stat")?)?;
+        let times = cpu_times(&self.tree.text("/proc/stat")?)?;
         let last = self.last_cpu.replace(times)?;
         load_percent(last, times)
     }
@@ -77,18 +72,6 @@ impl DeviceMonitor {
         (elapsed > Nanos::ZERO)
             .then(|| 100.0 * (used - used_then).as_secs_f64() / elapsed.as_secs_f64())
     }
-}
-
-/// `None` where the file is absent or not readable. Device-tree texts end with a zero byte.
-fn read(path: impl AsRef<Path>) -> Option<String> {
-    let bytes = fs::read(path).ok()?;
-    Some(String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_string())
-}
-
-/// The highest of the numbers in these files.
-fn highest(files: &[PathBuf]) -> Option<f64> {
-    let numbers = files.iter().filter_map(|file| read(file)?.trim().parse::<f64>().ok());
-    numbers.reduce(f64::max)
 }
 
 /// A board says what it is in its device tree; elsewhere the processor does.
@@ -155,43 +138,6 @@ fn kib_field(text: &str, key: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Temperature files of the processor's zones; of all zones when none says it is the processor's.
-fn cpu_thermal_zones(folder: &Path) -> Vec<PathBuf> {
-    let zones: Vec<(bool, PathBuf)> = numbered(folder, "thermal_zone")
-        .map(|zone| {
-            let kind = read(zone.join("type")).unwrap_or_default().trim().to_lowercase();
-            (is_cpu_zone(&kind), zone.join("temp"))
-        })
-        .collect();
-    let any = zones.iter().any(|(is_cpu, _)| *is_cpu);
-    zones.into_iter().filter(|(is_cpu, _)| *is_cpu || !any).map(|(_, temp)| temp).collect()
-}
-
-/// Such as `cpu-thermal` (Jetson, Raspberry Pi) or `x86_pkg_temp`.
-fn is_cpu_zone(kind: &str) -> bool {
-    ["cpu", "x86_pkg", "soc", "package"].iter().any(|word| kind.contains(word))
-}
-
-fn frequency_files(folder: &Path) -> Vec<PathBuf> {
-    numbered(folder, "cpu")
-        .map(|core| core.join("cpufreq/scaling_cur_freq"))
-        .filter(|file| file.exists())
-        .collect()
-}
-
-/// The entries `prefix` + number of a folder.
-fn numbered(folder: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut paths: Vec<PathBuf> = names
-        .filter(|name| name.strip_prefix(prefix).is_some_and(|n| n.parse::<u32>().is_ok()))
-        .take(MAX_SENSORS)
-        .map(|name| folder.join(name))
-        .collect();
-    paths.sort();
-    paths.into_iter()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,36 +187,5 @@ mod tests {
         assert_eq!(memory_bytes("MemTotal: 1000 kB\n"), None);
         assert_eq!(kib_field("VmRSS:\t    2104 kB\n", "VmRSS:"), Some(2104 * 1024));
         assert_eq!(kib_field("VmRSS:\t 99999999999999999999 kB\n", "VmRSS:"), None);
-    }
-
-    #[test]
-    fn the_processors_sensors_are_found_among_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let zone = |name: &str, kind: &str, temp: &str| {
-            let zone = folder.path().join(name);
-            fs::create_dir(&zone).unwrap();
-            fs::write(zone.join("type"), kind).unwrap();
-            fs::write(zone.join("temp"), temp).unwrap();
-        };
-        zone("thermal_zone0", "gpu-thermal\n", "70000\n");
-        assert_eq!(highest(&cpu_thermal_zones(folder.path())), Some(70_000.0), "the only one");
-        zone("thermal_zone1", "CPU-thermal\n", "51500\n");
-        zone("thermal_zone2", "soc0-thermal\n", "49000\n");
-        zone("cooling_device0", "cpu-fan\n", "99000\n");
-        zone("thermal_zone3", "cpu-broken\n", "-\n");
-        assert_eq!(highest(&cpu_thermal_zones(folder.path())), Some(51_500.0));
-        assert!(cpu_thermal_zones(Path::new("/no/such/folder")).is_empty());
-    }
-
-    #[test]
-    fn this_machine_can_be_sampled() {
-        let mut monitor = DeviceMonitor::new();
-        let first = monitor.sample(Nanos::ZERO);
-        assert!(first.cores >= 1 && !first.name.is_empty());
-        assert_eq!((first.cpu_percent, first.process_cpu_percent), (None, None));
-        let second = monitor.sample(Nanos::from_millis(1_000));
-        assert!(second.process_cpu_percent.is_some_and(|percent| percent >= 0.0));
-        assert!(second.resident_bytes.is_some_and(|bytes| bytes > 1 << 20));
-        assert!(second.memory_used_bytes <= second.memory_total_bytes);
     }
 }

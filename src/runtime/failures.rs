@@ -1,9 +1,9 @@
-//! What becomes of instances that fail, panic or hang, and of the requests in them.
+//! What the reactor does when an instance, or the device itself, fails.
 
-use super::instance::WorkError;
+use super::batch::WorkError;
 use super::reactor::{Reactor, index};
 use crate::pipeline::{Event, Outcome};
-use crate::telemetry::snapshot::ModelState;
+use crate::telemetry::snapshot::{Level, ModelState};
 use crate::units::ModelId;
 
 impl Reactor {
@@ -25,10 +25,36 @@ impl Reactor {
         self.step(Event::InstanceLost { model, instance });
     }
 
+    /// Only a new process can use the device again: this one answers what it has and ends.
+    pub(super) fn device_lost(&mut self, text: String) {
+        if self.stop.fail(&text) {
+            let what = format!("the device is lost, the appliance ends: {text}");
+            self.status.event(Level::Error, None, what);
+        }
+        self.draining = true;
+        self.refuse_load_waiters();
+        self.show_now();
+        // A batch's failure may be reported in the middle of a step.
+        self.deferred.push(Event::Abort);
+        self.step(Event::Tick);
+    }
+
     /// Keeps the reason for the answers that the next step gives, where a request has no reason of
     /// its own.
-    fn note_error(&mut self, model: ModelId, instance: u16, outcome: Outcome, text: &str) {
-        for request in self.pipeline.batch(model, instance) {
+    pub(super) fn note_error(
+        &mut self,
+        model: ModelId,
+        instance: u16,
+        outcome: Outcome,
+        text: &str,
+    ) {
+        let requests = self.pipeline.batch(model, instance);
+        // An instance that is lost takes what it had been given ahead with it.
+        let ahead: &[_] = match outcome {
+            Outcome::InstanceLost => self.pipeline.batch_ahead(model, instance),
+            _ => &[],
+        };
+        for request in requests.iter().chain(ahead) {
             let error = &mut self.held[index(request.id)].error;
             error.get_or_insert_with(|| WorkError { outcome, text: text.into() });
         }
