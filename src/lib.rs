@@ -11,6 +11,7 @@
 //! The pipeline is a state machine without threads, sockets or clock (`pipeline::Pipeline::step`);
 //! the live runtime drives it from real sockets and engines, tests drive it with virtual time.
 
+pub mod chart;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -1,5 +1,6 @@
 //! `bcedge demo` as a newcomer runs it: builds what is missing, serves it, sends it load, ends.
 
+use bcedge::profiler::Profile;
 use std::fs;
 use std::process::{Command, Output};
 
@@ -32,7 +33,10 @@ fn builds_profiles_serves_and_ends_with_a_table() {
     assert!((2..=6).contains(&lines), "one summary line a second: {stdout}");
     let model = folder.path().join("engines/mobilenet_v3_small/model.onnx");
     assert!(model.exists(), "the reference network was built");
-    assert!(model.with_file_name("profile.ron").exists(), "and profiled");
+    let profile = Profile::read(&model.with_file_name("profile.ron")).expect("and profiled");
+    let instances = |n| profile.points.iter().any(|point| point.instances.0 == n);
+    assert!(instances(1) && instances(2), "{:?}", profile.points);
+    assert_eq!(profile.point_ms, 0, "at a glance");
     assert!(!folder.path().join("bcedge.sock").exists(), "the socket file is gone");
 
     let json = fs::read_to_string(folder.path().join("result.json")).unwrap();

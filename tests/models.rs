@@ -3,6 +3,7 @@
 
 mod support;
 
+use bcedge::engine::onnx_check;
 use bcedge::models::{self, InputKind, REFERENCE, Reference};
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -55,6 +56,27 @@ fn onnx_accepts_the_networks_and_counts_the_published_parameters() {
         command.arg(format!("{}={}:{kind}", reference.name, reference.parameters));
     }
     succeeds(command, Duration::from_secs(300));
+}
+
+/// Multiply-adds of one item, as published: 16.5 GFLOPs of two each for YOLOv5s at 640 (its
+/// repository's table), 56 M and 0.39 G in the papers of MobileNetV3 and EfficientNet, 1.81 G and 5.71 G
+/// in torchvision's tables, 1.2 GFLOPs in TinyBERT's paper, which leaves out what is small.
+#[test]
+fn the_estimated_work_is_the_published_one() {
+    let published = [8.25e9, 56e6, 1.81e9, 0.39e9, 5.71e9, 0.6e9];
+    for (reference, published) in REFERENCE.iter().zip(published) {
+        let model = onnx_check::check(&reference.path(&MODELS)).unwrap();
+        let ratio = model.cost.multiply_adds as f64 / published;
+        assert!((0.97..1.05).contains(&ratio), "{}: {ratio} × {published:e}", reference.title);
+        // Every weight and every activation is at least written or read once.
+        assert!(model.weight_bytes >= 4 * reference.parameters * 99 / 100, "{}", reference.title);
+        let cost = model.cost;
+        assert!(
+            (20..400).contains(&cost.kernels) && cost.kernels <= model.nodes as u64,
+            "{cost:?}"
+        );
+        assert!(cost.activation_bytes > 10 << 20, "{}: {cost:?}", reference.title);
+    }
 }
 
 /// The engine in the binary must compute what the reference runtime computes.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// request may not be known to it.
 const DIRECTIONS: [(&str, &[&str]); 17] = [
     ("units", &[]),
+    ("chart", &[]),
     ("doorbell", &["units"]),
     ("config", &["units"]),
     ("scheduler", &["config", "units"]),
@@ -16,7 +17,7 @@ const DIRECTIONS: [(&str, &[&str]); 17] = [
     ("models", &["units"]),
     ("workload", &["units"]),
     ("engine", &["config", "models", "units"]),
-    ("profiler", &["config", "engine", "units"]),
+    ("profiler", &["chart", "config", "engine", "units"]),
     ("server", &["config", "doorbell", "engine", "pipeline", "telemetry", "units"]),
     ("client", &["engine", "server", "telemetry", "units"]),
     // Of the scheduler only its utility, so that both sides judge by one definition.

@@ -2,11 +2,11 @@
 //! quickly, serves them, and sends them a Poisson load through the socket.
 
 use super::screen::{ScreenArgs, load_config};
-use crate::config::{Config, EngineConfig};
+use crate::config::{Config, EngineConfig, ModelConfig};
 use crate::engine;
 use crate::load::{self, Load, LoadPlan, LoadReport, ModelRate};
 use crate::models::Reference;
-use crate::profiler::{self, Profile};
+use crate::profiler::{self, Profile, Subject};
 use crate::runtime::Appliance;
 use crate::telemetry::snapshot::{ModelState, Snapshot};
 use crate::units::Nanos;
@@ -22,8 +22,8 @@ use std::time::Duration;
 /// batch now and then, and the SLOs hold.
 const UTILISATION: f64 = 0.45;
 
-/// Time for the short profile of one model.
-const PROFILE_BUDGET: Duration = Duration::from_millis(1_000);
+/// Time for the short profile of one model, its part in combinations included.
+const PROFILE_BUDGET: Duration = Duration::from_millis(1_200);
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
@@ -97,26 +97,36 @@ fn build_missing(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes a short profile of each model that has none for this device and engine. A model that
-/// can't be opened is left to the appliance, which shows it as failed.
+/// Makes short profiles of the models that have none for this device and engine, also of some of
+/// them together. A model that can't be opened is left to the appliance, which shows it as failed.
 fn profile_missing(config: &Config) -> Result<(), String> {
-    let bar = ProgressBar::new(config.models.len() as u64);
-    bar.set_style(super::profile::style("models"));
-    for model in &config.models {
-        bar.set_message(format!("profiling {}", model.name));
-        if let EngineConfig::Onnx(file) = &model.engine
-            && let Ok(engine) = engine::open(model, config)
-            && Profile::load(file, &*engine, config).is_err()
-        {
-            let points = profiler::quick(&*engine, PROFILE_BUDGET).map_err(|e| e.to_string())?;
-            Profile::new(file, &*engine, config, points)
-                .and_then(|profile| profile.save(file))
-                .map_err(|e| e.to_string())?;
+    let missing: Vec<Subject> =
+        config.models.iter().filter_map(|model| subject(model, config)).collect();
+    let bar = ProgressBar::new(missing.len() as u64).with_style(super::profile::style("models"));
+    bar.set_message("short profiles");
+    let progress = &mut |done| bar.set_position(done as u64);
+    let glances = profiler::glance(&missing, config, PROFILE_BUDGET, progress);
+    for (subject, profile) in missing.iter().zip(glances.map_err(|e| e.to_string())?) {
+        if let Some(profile) = profile {
+            profile.save(&subject.file).map_err(|e| e.to_string())?;
         }
-        bar.inc(1);
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// The model, if it can be opened and has no profile.
+fn subject(model: &ModelConfig, config: &Config) -> Option<Subject> {
+    let EngineConfig::Onnx(file) = &model.engine else { return None };
+    let engine = engine::open(model, config).ok()?;
+    let is_missing = Profile::load(file, &*engine, config).is_err();
+    is_missing.then(|| Subject {
+        name: model.name.clone(),
+        file: file.clone(),
+        engine,
+        max_instances: super::profile::most_instances(model),
+        is_target: true,
+    })
 }
 
 /// Each model gets the same share of the device's time.

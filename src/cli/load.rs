@@ -2,8 +2,8 @@
 
 mod plan;
 mod screen;
-mod watch;
 
+use super::signals::Signals;
 use super::socket::SocketArgs;
 use crate::load::{self, LoadReport};
 use std::io::IsTerminal;
@@ -79,7 +79,8 @@ pub fn run(args: Args) -> Result<(), String> {
     let stop = AtomicBool::new(false);
     let on_terminal = std::io::stdout().is_terminal() && !args.plain;
     let report = std::thread::scope(|scope| {
-        let signals = watch::Signals::watch(scope, &stop)?;
+        // Ending a run takes a bounded time, so a second signal has nothing to add.
+        let signals = Signals::watch(scope, &stop, || {})?;
         let report = if on_terminal {
             screen::run(&plan, &stop)
         } else {

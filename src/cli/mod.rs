@@ -8,6 +8,7 @@ mod models;
 mod profile;
 mod screen;
 mod serve;
+mod signals;
 mod socket;
 mod top;
 
@@ -33,7 +34,7 @@ enum Command {
     Load(load::Args),
     /// Send one input to a model and print the reply
     Infer(infer::Args),
-    /// Measure the models' latency over batch size and instances on this device
+    /// Measure the models' latency on this device: over batch size and instances, beside others
     Profile(profile::Args),
     /// Build the six reference networks as ONNX files
     Models(models::Args),

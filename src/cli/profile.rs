@@ -1,20 +1,40 @@
 //! `bcedge profile`: measures the models of config.ron and saves what it finds next to them.
 
+mod memory;
+mod report;
+
 use super::screen::load_config;
+use super::signals::Signals;
 use crate::config::{Config, EngineConfig, ModelConfig};
 use crate::engine;
-use crate::profiler::{self, Plan, Point, Profile};
+use crate::profiler::{self, Campaign, End, News, Profile, Request, Subject};
+use crate::units::InstanceCount;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
-  bcedge profile                   every model of config.ron, into engines/MODEL/profile.ron
-  bcedge profile resnet18          only this one
-  bcedge profile --point-ms 5000   longer, for steadier figures
+  bcedge profile                   every model of config.ron, alone and beside the others
+  bcedge profile resnet18          only this one, beside the others
+  bcedge profile --quick           a coarse one within a minute or two
+  bcedge profile --samples 0       no combinations of models
+  bcedge profile --samples 150     many, to learn from how models slow each other down
+  bcedge profile --fresh           once more from the beginning
 
-Measure on a machine that does nothing else: the profile decides about batches and `slo: Auto`.";
+The result is engines/MODEL/profile.ron, with a picture of it in profile.svg. Each point is saved at
+once: Ctrl-C keeps what is measured, and the same command goes on from there.
+
+Measure on a machine that does nothing else: the profile decides about batches and `slo: Auto`.
+Points during which the machine was not as fast as at the beginning are measured anew or marked.";
+
+/// Time for a point, thorough and quick.
+const POINT_MS: [u64; 2] = [1_000, 100];
+/// Combinations for each model, thorough and quick.
+const COMBINATIONS: [usize; 2] = [10, 2];
+/// Without a terminal there is a line so often.
+const LINE_EVERY: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -22,25 +42,66 @@ pub struct Args {
     /// Configuration file that names the models [default: config.ron]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Milliseconds to measure each batch size and number of instances
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
-    point_ms: u64,
+    /// Milliseconds to measure each point [default: 1000; with --quick 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    point_ms: Option<u64>,
+    /// Combinations of models to measure [default: 10 for each model; with --quick 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    samples: Option<u32>,
+    /// Seed of the choice of combinations
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Coarse: short points, few combinations, no memory
+    #[arg(long)]
+    quick: bool,
+    /// Do not watch the machine's speed: no point is measured anew or marked because of it
+    #[arg(long)]
+    unguarded: bool,
+    /// Measure anew what is there already
+    #[arg(long)]
+    fresh: bool,
+    /// Read the memory of one model in this process; `profile` starts itself like this
+    #[arg(long, value_name = "MODEL", hide = true)]
+    memory_of: Option<String>,
     /// Only these models; all when none is named
     #[arg(value_name = "MODEL")]
     models: Vec<String>,
 }
 
 /// # Errors
-/// A text for the operator: the configuration's, an unknown model, or which models failed.
+/// A text for the operator: the configuration's, an unknown model, which models failed, or that it
+/// was stopped.
 pub fn run(args: Args) -> Result<(), String> {
     let config = load_config(args.config.as_deref())?;
-    let models = select(&config, &args.models)?;
+    if let Some(name) = &args.memory_of {
+        return memory::read_here(select(&config, std::slice::from_ref(name))?, &config);
+    }
+    let targets = select(&config, &args.models)?;
     println!("{}", profiler::device_name());
-    let mut failed = Vec::new();
-    for model in models {
-        if let Err(reason) = profile(model, &config, Duration::from_millis(args.point_ms)) {
-            eprintln!("{}: {reason}", model.name);
-            failed.push(model.name.as_str());
+    let (subjects, mut failed) = subjects(&config, &targets);
+    let count = subjects.iter().filter(|subject| subject.is_target).count();
+    let pace = usize::from(args.quick);
+    let request = Request {
+        point_time: Duration::from_millis(args.point_ms.unwrap_or(POINT_MS[pace])),
+        combinations: args.samples.map_or(COMBINATIONS[pace] * count, |count| count as usize),
+        seed: args.seed,
+        fresh: args.fresh,
+        guarded: !args.unguarded,
+    };
+    if count > 0 {
+        let stop = AtomicBool::new(false);
+        let profiles = std::thread::scope(|scope| {
+            // Nothing is half-written when it ends here: files are replaced whole.
+            let signals = Signals::watch(scope, &stop, || std::process::exit(130))?;
+            let measured = measure(&subjects, &config, &request, &args, &stop, &mut failed);
+            drop(signals);
+            measured
+        })?;
+        report::deliver(&profiles)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err("stopped; what is measured is kept, and the same command goes on from \
+                        there"
+                .into());
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(format!("not profiled: {}", failed.join(", "))) }
@@ -58,57 +119,142 @@ fn select<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a ModelConfi
     Ok(config.models.iter().filter(|m| names.is_empty() || names.contains(&m.name)).collect())
 }
 
-fn profile(model: &ModelConfig, config: &Config, time_per_point: Duration) -> Result<(), String> {
-    let EngineConfig::Onnx(file) = &model.engine else {
-        println!("\n{}: a pretended engine, its table is its profile", model.name);
-        return Ok(());
-    };
-    let engine = engine::open(model, config).map_err(|error| error.to_string())?;
-    let plan = Plan::full(&*engine, model.max_instances, time_per_point);
-    // Hidden by itself where stderr is not a terminal.
-    let bar = ProgressBar::new(plan.points() as u64).with_style(style("points"));
-    bar.set_message(model.name.clone());
-    let measured = profiler::measure(&*engine, &plan, &mut |_| bar.inc(1));
-    bar.finish_and_clear();
-    let points = measured.map_err(|error| error.to_string())?;
-    println!("\n{} ({})\n{}", model.name, engine.platform(), table(&points));
-    let saved = Profile::new(file, &*engine, config, points)
-        .and_then(|profile| profile.save(file))
-        .map_err(|error| error.to_string())?;
-    println!("saved as {}", saved.display());
-    Ok(())
+/// The models that can be run, targets or not, and the names of the targets that can't.
+fn subjects(config: &Config, targets: &[&ModelConfig]) -> (Vec<Subject>, Vec<String>) {
+    let (mut subjects, mut failed): (Vec<Subject>, _) = (Vec::new(), Vec::new());
+    let is_target = |model: &ModelConfig| targets.iter().any(|target| target.name == model.name);
+    // Targets first: of two that share a file or a folder, the one that is asked for counts.
+    let (wanted, others): (Vec<_>, Vec<_>) = config.models.iter().partition(|m| is_target(m));
+    for model in wanted.into_iter().chain(others) {
+        let is_target = is_target(model);
+        let name = &model.name;
+        let EngineConfig::Onnx(file) = &model.engine else {
+            if is_target {
+                println!("{name}: a pretended engine, its table is its profile");
+            }
+            continue;
+        };
+        let subject = match shares_folder(&subjects, file) {
+            Some(other) if other.file == *file => {
+                if is_target {
+                    println!("{name}: has the model file of {}, and so its profile", other.name);
+                }
+                continue;
+            }
+            Some(other) => Err(format!(
+                "its model file is in one folder with that of {}, where only one profile.ron can \
+                 be; give each model a folder of its own",
+                other.name
+            )),
+            None => engine::open(model, config).map_err(|e| e.to_string()).map(|engine| Subject {
+                name: name.clone(),
+                file: file.clone(),
+                engine,
+                max_instances: most_instances(model),
+                is_target,
+            }),
+        };
+        match subject {
+            Ok(subject) => subjects.push(subject),
+            Err(reason) if is_target => {
+                eprintln!("{name}: {reason}");
+                failed.push(name.clone());
+            }
+            Err(reason) => eprintln!("{name} is not among the neighbours: {reason}"),
+        }
+    }
+    (subjects, failed)
+}
+
+fn shares_folder<'a>(subjects: &'a [Subject], file: &Path) -> Option<&'a Subject> {
+    subjects.iter().find(|subject| subject.file.parent() == file.parent())
+}
+
+pub(super) fn most_instances(model: &ModelConfig) -> InstanceCount {
+    InstanceCount(u16::try_from(model.max_instances).unwrap_or(u16::MAX).max(1))
+}
+
+/// Measures what is missing; gives what there is then, complete or not.
+fn measure(
+    subjects: &[Subject],
+    config: &Config,
+    request: &Request,
+    args: &Args,
+    stop: &AtomicBool,
+    failed: &mut Vec<String>,
+) -> Result<Vec<(PathBuf, Profile)>, String> {
+    let progress = Progress::new();
+    let tell = &mut |news: News| progress.tell(&news);
+    let text = |error: profiler::ProfileError| error.to_string();
+    let mut campaign = Campaign::begin(subjects, config, request, tell).map_err(text)?;
+    if !args.quick {
+        for at in campaign.without_memory() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let name = &subjects[at].name;
+            progress.bar.set_message(format!("memory of {name}"));
+            match memory::of(name, args.config.as_deref()) {
+                Ok((memory, limit)) => campaign.set_memory(at, memory, limit).map_err(text)?,
+                Err(reason) => progress.say(&format!("{name}: memory is not known: {reason}")),
+            }
+        }
+    }
+    let end = campaign.run(stop, tell).map_err(text)?;
+    progress.bar.finish_and_clear();
+    debug_assert!(end == End::Complete || stop.load(Ordering::Relaxed));
+    failed.extend(campaign.failures().map(|(name, _)| name.to_owned()));
+    let measured = campaign.profiles();
+    Ok(measured.map(|(at, profile)| (subjects[at].file.clone(), profile.clone())).collect())
+}
+
+/// A bar where standard error is a terminal, else a line now and then.
+struct Progress {
+    bar: ProgressBar,
+    last_line: std::cell::Cell<Duration>,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        let bar = ProgressBar::new(0).with_style(style("points"));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Progress { bar, last_line: Default::default() }
+    }
+
+    fn tell(&self, news: &News) {
+        let News::Progress { done, total, what } = news else { return self.say(&news.to_string()) };
+        if self.bar.length() == Some(0) {
+            // What was there before took no time.
+            self.bar.reset_eta();
+        }
+        self.bar.set_length(*total as u64);
+        self.bar.set_position(*done as u64);
+        self.bar.set_message(what.clone());
+        let elapsed = self.bar.elapsed();
+        if self.bar.is_hidden() && elapsed >= self.last_line.get() + LINE_EVERY {
+            self.last_line.set(elapsed);
+            eprintln!("{done} of {total} points, {what}");
+        }
+    }
+
+    fn say(&self, line: &str) {
+        match self.bar.is_hidden() {
+            true => eprintln!("{line}"),
+            false => self.bar.println(line),
+        }
+    }
 }
 
 pub(super) fn style(things: &str) -> ProgressStyle {
     ProgressStyle::with_template(&format!(
-        "{{msg:30}} {{bar:30}} {{pos}}/{{len}} {things}, {{eta}} left"
+        "{{bar:24}} {{pos}}/{{len}} {things}, {{eta}} left  {{wide_msg}}"
     ))
     .unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-fn table(points: &[Point]) -> String {
-    let mut text = format!(
-        "{:>9} {:>6} {:>10} {:>10} {:>9} {:>6}",
-        "instances", "batch", "p50 ms", "p95 ms", "items/s", "runs"
-    );
-    for point in points {
-        text += &format!(
-            "\n{:>9} {:>6} {:>10.3} {:>10.3} {:>9.1} {:>6}",
-            point.instances,
-            point.batch,
-            point.latency_us_p50 / 1e3,
-            point.latency_us_p95 / 1e3,
-            point.items_per_second(),
-            point.runs,
-        );
-    }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{BatchSize, InstanceCount};
 
     fn config() -> Config {
         ron::from_str(
@@ -129,28 +275,5 @@ mod tests {
         assert_eq!(names(&["b"]).unwrap(), ["b"]);
         let error = names(&["c"]).unwrap_err();
         assert!(error.contains("'c'") && error.contains("a, b"), "{error}");
-    }
-
-    #[test]
-    fn one_failing_model_does_not_hide_the_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("config.ron");
-        std::fs::write(&file, r#"(models: [(name: "b", engine: Onnx("no/b.onnx")), (name: "a", engine: Synthetic(()))])"#).unwrap();
-        let args = Args { config: Some(file), point_ms: 1, models: vec![] };
-        assert_eq!(run(args).unwrap_err(), "not profiled: b");
-    }
-
-    #[test]
-    fn the_table_shows_milliseconds_and_throughput() {
-        let point = Point {
-            batch: BatchSize(8),
-            instances: InstanceCount(2),
-            latency_us_p50: 4_000.0,
-            latency_us_p95: 5_500.0,
-            runs: 250,
-        };
-        let text = table(&[point]);
-        let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(row, ["2", "8", "4.000", "5.500", "4000.0", "250"]);
     }
 }

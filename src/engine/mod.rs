@@ -46,6 +46,12 @@ pub trait Engine: Send + Sync {
     /// What runs it, in Triton's words: `rten_onnx`, `onnxruntime_onnx`, `tensorrt_plan`, …
     fn platform(&self) -> &'static str;
 
+    /// Which version of the engine's library runs it, where that is no part of this program; empty
+    /// where it is.
+    fn library_version(&self) -> String {
+        String::new()
+    }
+
     /// Inputs, outputs and batch limit.
     fn spec(&self) -> &ModelSpec;
 

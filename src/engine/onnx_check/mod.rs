@@ -10,6 +10,7 @@
 //! size follows from the file alone ([`sizes`]). A result whose size depends on a request's content
 //! cannot be bounded here.
 
+mod cost;
 mod infer;
 mod layout;
 mod nodes;
@@ -17,6 +18,8 @@ mod reader;
 mod sizes;
 mod tensors;
 mod windows;
+
+pub use cost::Cost;
 
 use super::{DataType, EngineError};
 use crate::models::onnx::{
@@ -48,6 +51,8 @@ pub struct OnnxModel {
     pub opset: i64,
     /// Nodes, those of nested graphs included.
     pub nodes: usize,
+    /// Of one item.
+    pub cost: Cost,
 }
 
 /// An input or output as the file declares it.
@@ -88,7 +93,7 @@ fn check_model(model: &ModelProto, folder: &Path) -> Result<OnnxModel, Refusal> 
         .ok_or("no opset_import for the standard operators: this is no complete ONNX model")?
         .version();
     let graph = model.graph.as_ref().ok_or("the model has no graph")?;
-    let mut checker = Checker { folder, weight_bytes: 0, nodes: 0 };
+    let mut checker = Checker { folder, weight_bytes: 0, nodes: 0, cost: Cost::default() };
     let inputs = runtime_inputs(graph)?;
     let outputs = graph.output.iter().map(declared).collect::<Result<Vec<_>, _>>()?;
     if outputs.is_empty() {
@@ -105,6 +110,7 @@ fn check_model(model: &ModelProto, folder: &Path) -> Result<OnnxModel, Refusal> 
         weight_bytes: checker.weight_bytes,
         opset,
         nodes: checker.nodes,
+        cost: checker.cost,
     })
 }
 
@@ -166,6 +172,7 @@ struct Checker<'a> {
     folder: &'a Path,
     weight_bytes: u64,
     nodes: usize,
+    cost: Cost,
 }
 
 impl Checker<'_> {
@@ -195,7 +202,7 @@ impl Checker<'_> {
                     self.graph(graph, &mut sizes.inside())?;
                 }
             }
-            sizes.apply(node).map_err(|refusal| format!("{place}: {refusal}"))?;
+            self.cost += sizes.apply(node).map_err(|refusal| format!("{place}: {refusal}"))?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! Sizes are followed from node to node for one item: a symbolic dimension counts as one. Where an
 //! operator is not understood, its result is taken to be as large as its largest input.
 
+use super::cost::Cost;
 use super::infer;
 use super::nodes::within_result;
 use super::{Dim, Refusal, tensors};
@@ -134,12 +135,13 @@ impl Sizes<'_> {
         self.known.get(name).or_else(|| self.outer.and_then(|outer| outer.get(name)))
     }
 
-    /// Works out the results of a node; refuses those that are too large.
-    pub fn apply(&mut self, node: &NodeProto) -> Result<(), Refusal> {
+    /// Works out the results of a node and its cost; refuses results that are too large.
+    pub fn apply(&mut self, node: &NodeProto) -> Result<Cost, Refusal> {
         let inputs = self.inputs(node)?;
         let constant = !inputs.is_empty() && inputs.iter().flatten().all(|input| input.constant);
         let results = (0..node.output.len()).map(|index| infer::result(node, index, &inputs));
         let results = results.collect::<Result<Vec<_>, _>>()?;
+        let cost = Cost::of(node, &inputs, &results);
         for (name, mut size) in node.output.iter().zip(results) {
             size.constant |= constant;
             if size.elements > MAX_VALUES {
@@ -155,7 +157,7 @@ impl Sizes<'_> {
                 self.define(name, size)?;
             }
         }
-        Ok(())
+        Ok(cost)
     }
 
     fn count_constant(&mut self, bytes: u64) -> Result<(), Refusal> {

@@ -14,19 +14,36 @@ const REMEDY: &str = "install ONNX Runtime 1.17 or newer (`pip install onnxrunti
     archive of github.com/microsoft/onnxruntime) and, if it is in none of these places, name the \
     file in config.ron as `onnxruntime` or in ORT_DYLIB_PATH; or use `device: Rten`";
 
+/// The binding allows one library and one environment a process, and never unloads them.
+static LOADED: Mutex<Option<(Environment, PathBuf)>> = Mutex::new(None);
+
 /// The library's environment: loaded by the first caller that finds it, then the same for all.
 ///
 /// # Errors
 /// [`EngineError::Unavailable`], with every place that was looked at and what was wrong there.
 pub(super) fn environment(configured: Option<&Path>) -> Result<Environment, EngineError> {
-    // The binding allows one library and one environment a process, and never unloads them.
-    static LOADED: Mutex<Option<Environment>> = Mutex::new(None);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(environment) = &*loaded {
+    if let Some((environment, _)) = &*loaded {
         return Ok(environment.clone());
     }
-    let environment = Places::of_this_process(configured).load()?;
-    Ok(loaded.insert(environment).clone())
+    let found = Places::of_this_process(configured).load()?;
+    Ok(loaded.insert(found).0.clone())
+}
+
+/// The version of the library that is loaded; empty while none is.
+pub(super) fn version() -> String {
+    let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    loaded.as_ref().map_or_else(String::new, |(_, library)| version_of(library))
+}
+
+/// As its file is named in full, `libonnxruntime.so.1.23.2`; else what its build says of itself.
+fn version_of(library: &Path) -> String {
+    let file = fs::canonicalize(library).unwrap_or_else(|_| library.to_owned());
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    match name.split_once(".so.") {
+        Some((_, version)) => version.to_owned(),
+        None => ort::info().to_owned(),
+    }
 }
 
 /// Where the library may be.
@@ -60,13 +77,13 @@ impl Places {
         Places { explicit: from_config.into_iter().chain(from_variable).collect(), folders }
     }
 
-    fn load(&self) -> Result<Environment, EngineError> {
+    fn load(&self) -> Result<(Environment, PathBuf), EngineError> {
         let mut tried = Vec::new();
         for library in self.candidates()? {
             match load_library(&library) {
                 Ok(environment) => {
                     tracing::info!(library = %library.display(), "ONNX Runtime loaded");
-                    return Ok(environment);
+                    return Ok((environment, library));
                 }
                 Err(reason) => tried.push(reason),
             }

@@ -134,6 +134,10 @@ impl Engine for OnnxRuntimeEngine {
         "onnxruntime_onnx"
     }
 
+    fn library_version(&self) -> String {
+        library::version()
+    }
+
     fn spec(&self) -> &ModelSpec {
         &self.spec
     }
