@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// What each module may use besides itself. A module that stands before another in the flow of a
 /// request may not be known to it.
-const DIRECTIONS: [(&str, &[&str]); 17] = [
+const DIRECTIONS: [(&str, &[&str]); 18] = [
     ("units", &[]),
     ("chart", &[]),
     ("doorbell", &["units"]),
@@ -17,7 +17,7 @@ const DIRECTIONS: [(&str, &[&str]); 17] = [
     ("models", &["units"]),
     ("workload", &["units"]),
     ("engine", &["config", "models", "units"]),
-    ("profiler", &["chart", "config", "engine", "units"]),
+    ("profiler", &["chart", "config", "engine", "scheduler", "units"]),
     ("server", &["config", "doorbell", "engine", "pipeline", "telemetry", "units"]),
     ("client", &["engine", "server", "telemetry", "units"]),
     // Of the scheduler only its utility, so that both sides judge by one definition.

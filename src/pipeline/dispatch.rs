@@ -185,7 +185,8 @@ fn shed_hopeless(
     while let Some(head) = m.queue.requests().front() {
         let items = BatchSize(m.queue.items().min(limit).max(head.items.0));
         let Some(alone) = m.predictor.alone(items) else { return };
-        let multiplier = interference.multiplier(m.predictor.demand(items), running.load());
+        let batch = interference.imprint(&m.predictor.footprint(items));
+        let multiplier = interference.multiplier(&batch, running.all());
         let (needed, left) = (alone.scale(multiplier), head.deadline - now);
         if needed <= left {
             return;

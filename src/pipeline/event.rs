@@ -1,7 +1,7 @@
 //! What goes into the state machine and what comes out.
 
 use super::{Outcome, Request};
-use crate::scheduler::Predictor;
+use crate::scheduler::{Interference, Predictor};
 use crate::units::{BatchSize, InstanceCount, ModelId, RequestId};
 
 /// Something that happened outside.
@@ -39,6 +39,8 @@ pub enum Event {
     /// The model is to stop: its queue is answered, nothing more is started. Batches under way
     /// finish, or are found to hang, as ever.
     ModelGone(ModelId),
+    /// How batches slow each other on this device is known better now.
+    Learnt(Interference),
     /// Nothing happened, but [`super::Pipeline::next_wake`] has come.
     Tick,
     /// Accept nothing more.

@@ -22,7 +22,9 @@ pub use crate::scheduler::{Completion, Outcome, Request};
 pub use event::{Action, Event};
 pub use model::{ModelSettings, Override};
 
-use crate::scheduler::{Caps, DeviceView, Interference, ModelView, Policy, Predictor, Running};
+use crate::scheduler::{
+    Caps, DeviceView, Interference, ModelView, Pace, Policy, Predictor, Running,
+};
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use group::Groups;
 use instances::{Instances, Phase};
@@ -49,6 +51,7 @@ pub struct Pipeline {
     /// Batches under way, over all models.
     running: Running,
     interference: Interference,
+    pace: Pace,
     next_slot: Nanos,
     draining: bool,
 }
@@ -80,7 +83,8 @@ impl Pipeline {
             models: models.iter().map(|&m| Model::new(m)).collect(),
             groups: Groups::new(policies),
             running: Running::default(),
-            interference: Interference,
+            interference: Interference::default(),
+            pace: Pace::default(),
             next_slot: Nanos::ZERO,
             draining: false,
         }
@@ -216,11 +220,16 @@ impl Pipeline {
                 m.max_instances = InstanceCount(max_instances.0.max(1));
                 m.instances = Instances::new(m.max_instances.get(), m.max_batch);
                 m.predictor = predictor;
+                m.predictor.follow(&self.pace);
                 self.decide_soon(model);
             }
             Event::ModelGone(model) => {
                 self.models[model.index()].instances.retire();
                 self.refuse_queue(model, Outcome::ModelNotReady, now, actions);
+            }
+            Event::Learnt(interference) => {
+                self.interference = interference;
+                self.running.learn(&self.interference, now);
             }
             Event::Tick => {}
             Event::Drain => self.draining = true,
@@ -275,7 +284,7 @@ impl Pipeline {
             slot.recovered();
             if let Some((alone, took)) = run {
                 let multiplier = took.0.max(1) as f64 / alone.0.max(1) as f64;
-                m.predictor.observe(items, took, multiplier, now);
+                m.predictor.observe(items, took, multiplier, now, &mut self.pace);
             }
         }
         let mut batch = std::mem::take(&mut slot.batch);
@@ -294,6 +303,7 @@ impl Pipeline {
             m.answer(request, outcome, now, actions);
         }
         m.instances.slots[instance as usize].batch = batch;
+        self.models.iter_mut().for_each(|m| m.predictor.follow(&self.pace));
     }
 
     fn lose_instance(
@@ -380,5 +390,6 @@ fn device<'a>(
     models: usize,
     model: &'a dyn Fn(ModelId) -> ModelView<'a>,
 ) -> DeviceView<'a> {
-    DeviceView { now, runs: running.runs(), load: running.load(), interference, models, model }
+    let (runs, load) = (running.runs(), running.load());
+    DeviceView { now, runs, running: running.all(), load, interference, models, model }
 }

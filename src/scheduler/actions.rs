@@ -1,6 +1,6 @@
 //! What SAC chooses from, and the shield that keeps it among what is predicted to be safe.
 
-use super::{DeviceView, ModelView};
+use super::{DeviceView, ModelView, Neighbours};
 use crate::units::{BatchSize, InstanceCount, Nanos};
 
 /// Batch sizes to choose from.
@@ -82,8 +82,9 @@ pub fn masked(device: &DeviceView<'_>, model: &ModelView<'_>, action: usize) -> 
         return Some(Masked::InstanceLimit);
     }
     let batch = batch.min(model.max_batch);
-    let others = f64::from(instances.0 - 1) * model.predictor.demand(batch);
-    let execution = device.execution_beside(model, batch, others).unwrap_or(Nanos::ZERO);
+    let each = device.imprint(model, batch);
+    let others = Neighbours::alike(u32::from(instances.0) - 1, &each);
+    let execution = device.execution_beside(model, batch, &others).unwrap_or(Nanos::ZERO);
     (execution > model.slo).then_some(Masked::Slo)
 }
 

@@ -14,8 +14,8 @@
 //! of it; a baseline that no action changes leaves what is best as it is.
 
 use super::actions::{ACTIONS, BATCHES, Shield, action_for, limits};
-use super::observation::{FEATURES, Summary};
 use super::deadline::slo_caps;
+use super::observation::{FEATURES, Summary};
 use super::planner::{Planner, Weights};
 use super::sac::{Actor, Scratch, entropy, greedy, sample};
 use super::{Caps, DeviceView, Dispatch, Insight, Policy, Reason, Tally};
@@ -231,7 +231,9 @@ impl Sac {
 
     /// Tells the sink what came of a decision that is to be made anew.
     fn tell(&mut self, row: usize) {
-        let (Some(sink), Some(last)) = (&mut self.learning.sink, self.last.get(row)) else { return };
+        let (Some(sink), Some(last)) = (&mut self.learning.sink, self.last.get(row)) else {
+            return;
+        };
         let mut experience = Experience {
             observation: last.observation,
             allowed: last.allowed,
@@ -242,7 +244,9 @@ impl Sac {
             next_allowed: [false; ACTIONS],
             entropy: Some(last.entropy),
         };
-        experience.next_observation.copy_from_slice(&self.observations[row * FEATURES..][..FEATURES]);
+        experience
+            .next_observation
+            .copy_from_slice(&self.observations[row * FEATURES..][..FEATURES]);
         experience.next_allowed.copy_from_slice(&self.allowed[row * ACTIONS..][..ACTIONS]);
         sink(&experience);
     }
@@ -297,7 +301,8 @@ fn loss(then: &Tally, now: &Tally, weights: &Weights) -> f64 {
 fn nearest_allowed(wanted: usize, allowed: &[bool]) -> usize {
     let (sizes, instances) = (BATCHES.len(), wanted / BATCHES.len());
     let rows = (0..=instances).rev();
-    let mut all = rows.flat_map(|row| (0..=wanted % sizes).rev().map(move |size| row * sizes + size));
+    let mut all =
+        rows.flat_map(|row| (0..=wanted % sizes).rev().map(move |size| row * sizes + size));
     // One item on one instance is always allowed.
     all.find(|&action| allowed[action]).unwrap_or(0)
 }

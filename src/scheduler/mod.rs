@@ -9,11 +9,12 @@
 pub mod actions;
 mod deadline;
 mod fixed;
-mod interference;
+pub mod interference;
 pub mod learned;
 mod make;
 mod nn;
 pub mod observation;
+mod pace;
 mod planner;
 mod predictor;
 mod request;
@@ -24,8 +25,9 @@ mod triton;
 pub mod utility;
 mod view;
 
-pub use interference::Interference;
+pub use interference::{Footprint, Imprint, Interference, Neighbours, Work};
 pub use make::{POLICIES, is_joint, make, make_named};
+pub use pace::Pace;
 pub use predictor::Predictor;
 pub use request::{Completion, Outcome, Request};
 pub use running::{Run, Running, Start};

@@ -1,18 +1,16 @@
 //! Predicted execution time of a batch: a measured profile, corrected by what is measured now.
 //!
-//! Three things make it up: the time alone (from the profile), the device's present speed (drift:
-//! heat, power modes), and the neighbours. What the neighbours do is [`super::Interference`]'s;
-//! here stands only how crowded it usually is, for whoever can't know who will run beside a batch.
+//! Three things make it up: the time alone (from the profile), the present speed (drift: heat,
+//! power modes; see [`Pace`]), and the neighbours. What the neighbours do is
+//! [`super::Interference`]'s; here stands only how crowded it usually is, for whoever can't know who
+//! will run beside a batch.
 
+use super::interference::{Footprint, Work};
+use super::pace::{OwnDrift, Pace};
 use crate::units::{BatchSize, Nanos};
 
-/// Weight of the newest measurement in the running correction.
+/// Weight of the newest measurement of a model without a profile.
 const GAIN: f64 = 0.2;
-/// One measurement counts at most as this many times the prediction, or its inverse: execution
-/// times have a long tail, and a single hiccup says little about the next run.
-const SURPRISE: f64 = 2.0;
-/// The correction stays within these.
-const DRIFT: std::ops::RangeInclusive<f64> = 0.1..=20.0;
 /// Weight of the newest execution in the usual crowding.
 const CROWDING_GAIN: f64 = 0.1;
 /// Most batch sizes told apart; the powers of two up to 128 and room for odd ones.
@@ -30,12 +28,15 @@ pub struct Predictor {
     points: Vec<(u32, f64)>,
     /// Whether the points come from a profile, or were learnt from executions.
     profiled: bool,
-    /// Measured over predicted, smoothed: heat, power modes.
+    /// Measured over predicted, smoothed: what is the model's own of it …
+    own: OwnDrift,
+    /// … and all of it, with the device's part.
     drift: f64,
     /// Execution time beside the usual neighbours over execution time alone, smoothed.
     crowding: f64,
     /// (items, share of the device that such a batch takes), ascending; empty: all of it.
     demands: Vec<(u32, f64)>,
+    work: Work,
     last_seen: Option<Nanos>,
     /// What the last execution usually takes; not what it took, which one stall makes absurd.
     usual_execution: Nanos,
@@ -59,9 +60,11 @@ impl Clone for Predictor {
     fn clone_from(&mut self, source: &Predictor) {
         self.points.clone_from(&source.points);
         self.profiled = source.profiled;
+        self.own = source.own;
         self.drift = source.drift;
         self.crowding = source.crowding;
         self.demands.clone_from(&source.demands);
+        self.work = source.work;
         self.last_seen = source.last_seen;
         self.usual_execution = source.usual_execution;
     }
@@ -81,9 +84,11 @@ impl Predictor {
         Predictor {
             points,
             profiled,
+            own: OwnDrift::default(),
             drift: 1.0,
             crowding: 1.0,
             demands: Vec::new(),
+            work: Work::default(),
             last_seen: None,
             usual_execution: Nanos::ZERO,
         }
@@ -101,6 +106,17 @@ impl Predictor {
         self.demands
             .extend(shares.iter().map(|&(batch, share)| (batch.0, share.clamp(least, 1.0))));
         self
+    }
+
+    /// Says what running the model costs.
+    pub fn with_work(self, work: Work) -> Predictor {
+        Predictor { work, ..self }
+    }
+
+    /// What a batch asks of the device, by the profile.
+    pub fn footprint(&self, batch: BatchSize) -> Footprint {
+        let time_ns = self.base(batch).unwrap_or(0.0);
+        Footprint::new(self.demand(batch), time_ns, batch.0, &self.work)
     }
 
     /// Share of the device that a batch takes: two that take half each run side by side as fast as
@@ -143,22 +159,41 @@ impl Predictor {
         self.drift
     }
 
-    /// Learns from one execution that slowed down `multiplier` times beside its neighbours.
-    pub fn observe(&mut self, batch: BatchSize, execution: Nanos, multiplier: f64, now: Nanos) {
+    /// Learns from one execution that slowed down `multiplier` times beside its neighbours, and
+    /// lets `pace` learn from it.
+    pub fn observe(
+        &mut self,
+        batch: BatchSize,
+        execution: Nanos,
+        multiplier: f64,
+        now: Nanos,
+        pace: &mut Pace,
+    ) {
         self.last_seen = Some(now);
         self.crowding += CROWDING_GAIN * (multiplier - self.crowding);
         let measured = execution.0.max(1) as f64 / multiplier;
         let usual = self.base(batch).map_or(measured, |base| base.min(measured));
         self.usual_execution = Nanos((usual * self.crowding) as u64);
-        if self.profiled {
-            if let Some(base) = self.base(batch) {
-                let surprise = (measured / (base * self.drift)).clamp(1.0 / SURPRISE, SURPRISE);
-                let drift = self.drift * (1.0 + GAIN * (surprise - 1.0));
-                self.drift = drift.clamp(*DRIFT.start(), *DRIFT.end());
-            }
-            return;
+        match self.base(batch) {
+            Some(base) if self.profiled => pace.observe(&mut self.own, measured / base, now),
+            _ => self.learn_point(batch, measured / pace.drift()),
         }
-        self.drift = 1.0;
+        self.follow(pace);
+    }
+
+    /// Takes over the device's present speed.
+    pub fn follow(&mut self, pace: &Pace) {
+        self.drift = self.own.with(pace);
+    }
+
+    /// The device became faster or slower: until the next execution the predictions count as
+    /// unconfirmed.
+    pub fn device_changed(&mut self) {
+        self.last_seen = None;
+    }
+
+    /// Of a model without a profile: what a batch takes at the speed the others were profiled at.
+    fn learn_point(&mut self, batch: BatchSize, measured: f64) {
         match self.points.binary_search_by_key(&batch.0, |&(size, _)| size) {
             Ok(at) => {
                 let time = &mut self.points[at].1;
@@ -233,30 +268,54 @@ mod tests {
         assert_eq!(predict_us(&p, 2), 120);
     }
 
-    #[test]
-    fn follows_a_twofold_slow_down() {
-        let mut p = Predictor::new(&[(BatchSize(1), us(100)), (BatchSize(4), us(200))]);
-        for i in 0..20 {
-            p.observe(BatchSize(4), us(400), 1.0, us(i));
-        }
-        assert!((p.drift() - 2.0).abs() < 0.02, "{}", p.drift());
-        assert!(predict_us(&p, 1).abs_diff(200) < 3, "all sizes slow down together");
+    /// With nobody beside it.
+    fn observe(p: &mut Predictor, batch: u32, execution: Nanos, now: Nanos, pace: &mut Pace) {
+        p.observe(BatchSize(batch), execution, 1.0, now, pace);
     }
 
     #[test]
-    fn one_hiccup_changes_little() {
-        let mut p = Predictor::new(&[(BatchSize(1), us(100))]);
-        p.observe(BatchSize(1), us(50_000), 1.0, us(0));
-        assert!(p.drift() <= 1.2 + 1e-9, "{}", p.drift());
+    fn all_batch_sizes_and_all_models_follow_a_twofold_slow_down() {
+        let mut p = Predictor::new(&[(BatchSize(1), us(100)), (BatchSize(4), us(200))]);
+        let mut other = Predictor::new(&[(BatchSize(1), us(10))]);
+        let mut pace = Pace::default();
+        (0..20).for_each(|i| observe(&mut p, 4, us(200), us(20_000 * i), &mut pace));
+        (20..60).for_each(|i| observe(&mut p, 4, us(400), us(20_000 * i), &mut pace));
+        assert!((p.drift() - 2.0).abs() < 0.02, "{}", p.drift());
+        assert!(predict_us(&p, 1).abs_diff(200) < 3, "all sizes slow down together");
+        other.follow(&pace);
+        assert!((other.drift() / 2.0 - 1.0).abs() < 0.15, "{}", other.drift());
+    }
+
+    #[test]
+    fn a_model_without_a_profile_is_learnt_at_the_device_speed() {
+        let (mut known, mut new) =
+            (Predictor::new(&[(BatchSize(1), us(100))]), Predictor::new(&[]));
+        let mut pace = Pace::default();
+        (0..200).for_each(|i| observe(&mut known, 1, us(200), us(20_000 * i), &mut pace));
+        observe(&mut new, 1, us(50), us(9_000_000), &mut pace);
+        assert!(predict_us(&new, 1).abs_diff(50) <= 1);
+        (0..200).for_each(|i| observe(&mut known, 1, us(100), us(20_000 * i), &mut pace));
+        new.follow(&pace);
+        assert!(predict_us(&new, 1) < 30, "it gets faster as the device does");
+    }
+
+    #[test]
+    fn a_changed_device_has_to_be_confirmed_anew() {
+        let (mut p, mut pace) = (Predictor::new(&[(BatchSize(1), us(100))]), Pace::default());
+        observe(&mut p, 1, us(100), us(0), &mut pace);
+        p.device_changed();
+        assert!(!p.is_fresh(us(1)), "what was measured before refuses nobody");
+        observe(&mut p, 1, us(100), us(2), &mut pace);
+        assert!(p.is_fresh(us(3)));
     }
 
     #[test]
     fn learns_without_a_profile() {
-        let mut p = Predictor::new(&[]);
+        let (mut p, mut pace) = (Predictor::new(&[]), Pace::default());
         assert!(!p.is_fresh(us(0)));
-        p.observe(BatchSize(4), us(400), 1.0, us(0));
+        observe(&mut p, 4, us(400), us(0), &mut pace);
         assert_eq!(predict_us(&p, 2), 400);
-        p.observe(BatchSize(1), us(100), 1.0, us(0));
+        observe(&mut p, 1, us(100), us(0), &mut pace);
         assert_eq!(predict_us(&p, 2), 200);
         assert!(p.is_fresh(us(1_000_000)));
         assert!(!p.is_fresh(us(1_000_001)));
@@ -265,11 +324,11 @@ mod tests {
     #[test]
     fn a_slow_model_is_confirmed_less_often_but_one_slow_run_changes_nothing() {
         let mut slow = Predictor::new(&[(BatchSize(1), us(2_000_000))]);
-        slow.observe(BatchSize(1), us(2_100_000), 1.0, us(0));
+        observe(&mut slow, 1, us(2_100_000), us(0), &mut Pace::default());
         assert!(slow.is_fresh(us(6_000_000)));
         assert!(!slow.is_fresh(us(6_000_001)));
         let mut fast = Predictor::new(&[(BatchSize(1), us(100))]);
-        fast.observe(BatchSize(1), us(9_000_000), 1.0, us(0));
+        observe(&mut fast, 1, us(9_000_000), us(0), &mut Pace::default());
         assert!(!fast.is_fresh(us(1_000_001)), "or it would refuse all for half a minute");
     }
 }

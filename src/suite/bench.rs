@@ -1,9 +1,10 @@
 //! A device with its models and SLOs, ready to run any policies under any load.
 
 use crate::pipeline::Settings;
-use crate::scheduler::{Policy, Predictor};
+use crate::scheduler::Policy;
 use crate::sim::{
-    Arrivals, LoadPlan, RunResult, Simulation, SimulationSettings, SloMix, Surfaces, learn,
+    Arrivals, Knowledge, LoadPlan, RunResult, Simulation, SimulationSettings, SloMix, Surfaces,
+    learn,
 };
 use crate::units::Nanos;
 
@@ -16,7 +17,7 @@ pub struct Bench {
     /// The truth about the device.
     pub surfaces: Surfaces,
     /// What policies know of it.
-    pub predictors: Vec<Predictor>,
+    pub knowledge: Knowledge,
     /// What requests bring, as multiples of the models' SLOs in `surfaces`.
     pub slo: SloMix,
     pub pipeline: Settings,
@@ -29,7 +30,7 @@ impl Bench {
     pub fn new(surfaces: Surfaces, slo: SloMix, seed: u64) -> Bench {
         let defaults = crate::config::SchedulerConfig::default();
         Bench {
-            predictors: learn(&surfaces, seed),
+            knowledge: learn(&surfaces, seed),
             surfaces,
             slo,
             pipeline: Settings {
@@ -63,7 +64,7 @@ impl Bench {
         };
         let arrivals = Arrivals::new(&load.shape, &load.rates_per_s, self.slo.clone(), seed)?;
         let run =
-            Simulation::new(&settings, &self.surfaces, &self.predictors, policies, arrivals, seed);
+            Simulation::new(&settings, &self.surfaces, &self.knowledge, policies, arrivals, seed);
         Ok(run.run())
     }
 }
