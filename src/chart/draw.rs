@@ -18,7 +18,7 @@ const CHARACTER: f64 = 6.6;
 const COLUMNS: usize = 2;
 
 /// By series; one for light ground, one for dark.
-const COLORS: [(&str, &str); 8] = [
+pub(super) const COLORS: [(&str, &str); 8] = [
     ("#0b62a8", "#6cb6f5"),
     ("#c2410c", "#ff9d6b"),
     ("#15803d", "#5fd38a"),
@@ -59,7 +59,7 @@ pub fn figure(title: &str, charts: &[Chart]) -> String {
     svg + "</svg>\n"
 }
 
-fn style() -> String {
+pub(super) fn style() -> String {
     let scheme = |dark: bool| {
         let (ground, ink, faint) = if dark {
             ("#10141b", "#d5dae3", "#2f3846")
@@ -192,9 +192,10 @@ fn draw_series(svg: &mut String, chart: &Chart, series: &Series, index: usize, f
 }
 
 /// A circle, square, triangle or diamond.
-fn mark(svg: &mut String, index: usize, x: f64, y: f64) {
+pub(super) fn mark(svg: &mut String, index: usize, x: f64, y: f64) {
     let color = index % COLORS.len();
-    let path = match index % 4 {
+    // With as many marks as divide the colours, the same pair would come again after these.
+    let path = match (index + index / COLORS.len()) % 4 {
         0 => "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",
         1 => "m-3.6 -3.6h7.2v7.2h-7.2z",
         2 => "m0 -4.6l4.6 8h-9.2z",
@@ -232,7 +233,7 @@ fn draw_legend(svg: &mut String, chart: &Chart) {
     }
 }
 
-fn text(svg: &mut String, x: f64, y: f64, class: &str, anchor: &str, words: &str) {
+pub(super) fn text(svg: &mut String, x: f64, y: f64, class: &str, anchor: &str, words: &str) {
     let _ = writeln!(
         svg,
         "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
@@ -240,8 +241,8 @@ fn text(svg: &mut String, x: f64, y: f64, class: &str, anchor: &str, words: &str
     );
 }
 
-/// For XML; characters that it can't hold are left out.
-fn escaped(text: &str) -> String {
+/// A text for XML and HTML; characters that they can't hold are left out.
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -5,9 +5,11 @@
 //! well as by colours.
 
 mod draw;
+mod groups;
 mod scale;
 
-pub use draw::figure;
+pub use draw::{escaped, figure};
+pub use groups::{Dot, Groups, groups};
 pub use scale::Scale;
 
 /// One pair of axes with some lines.

@@ -67,6 +67,8 @@ fn row(model: &ModelConfig, config: &Config) -> [String; 7] {
         PolicyConfig::Triton { max_queue_delay_us, instances, .. } => {
             format!("triton({max_queue_delay_us} µs, {instances})")
         }
+        PolicyConfig::Sac => "sac".to_string(),
+        PolicyConfig::Tac { instances } => format!("tac({instances})"),
         PolicyConfig::Deadline => "deadline".to_string(),
         PolicyConfig::Planner => "planner".to_string(),
     };

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod evaluate;
 mod infer;
 mod load;
 mod models;
@@ -11,6 +12,7 @@ mod serve;
 mod signals;
 mod socket;
 mod top;
+mod train;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,10 @@ enum Command {
     Infer(infer::Args),
     /// Measure the models' latency on this device: over batch size and instances, beside others
     Profile(profile::Args),
+    /// Compare the policies on modelled devices, loads and SLOs, without any hardware
+    Evaluate(evaluate::Args),
+    /// Train the scheduling policy in the simulator
+    Train(train::Args),
     /// Build the six reference networks as ONNX files
     Models(models::Args),
     /// Check config.ron and report everything that is wrong with it
@@ -61,6 +67,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Load(args) => load::run(args),
         Command::Infer(args) => infer::run(args),
         Command::Profile(args) => profile::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Train(args) => train::run(args),
         Command::Models(args) => models::run(args),
         Command::Check(args) => check::run(args),
     };

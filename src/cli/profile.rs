@@ -30,7 +30,7 @@ Measure on a machine that does nothing else: the profile decides about batches a
 Points during which the machine was not as fast as at the beginning are measured anew or marked.";
 
 /// Time for a point, thorough and quick.
-const POINT_MS: [u64; 2] = [1_000, 100];
+const POINT_MS: [u64; 2] = [6_000, 300];
 /// Combinations for each model, thorough and quick.
 const COMBINATIONS: [usize; 2] = [10, 2];
 /// Without a terminal there is a line so often.
@@ -42,7 +42,7 @@ pub struct Args {
     /// Configuration file that names the models [default: config.ron]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Milliseconds to measure each point [default: 1000; with --quick 100]
+    /// Milliseconds to measure each point [default: 6000; with --quick 300]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600_000))]
     point_ms: Option<u64>,
     /// Combinations of models to measure [default: 10 for each model; with --quick 2]

@@ -112,6 +112,15 @@ impl Visitor<'_> for Number {
     }
 }
 
+/// A number above 0 and at most 1.
+pub fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let value = number::<0, 1, _>(deserializer)?;
+    if value > 0.0 {
+        return Ok(value);
+    }
+    Err(D::Error::custom(format_args!("{value} is no share; expected a number above 0, up to 1")))
+}
+
 /// Permission bits that let the appliance itself use its socket.
 pub fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let words = "permission bits up to 0o777, such as 0o660 (mind the `0o`)";

@@ -148,7 +148,10 @@ fn policy_limits(
                 problems.push(Problem::warning(delay.value_span.clone(), what));
             }
         }
-        PolicyConfig::Deadline | PolicyConfig::Planner => {}
+        PolicyConfig::Tac { instances } => {
+            limit("instances", &[*instances], "max_instances", model.max_instances);
+        }
+        PolicyConfig::Sac | PolicyConfig::Deadline | PolicyConfig::Planner => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! config.ron: the schema, with what every value may be. Unknown fields are refused; all problems
 //! are reported at once, each with its line and column (see [`report`]).
 
-mod bounds;
+pub(crate) mod bounds;
 mod cross;
 mod explain;
 mod outline;
@@ -11,7 +11,7 @@ mod slo;
 
 pub use bounds::{MAX_MODELS, MAX_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
 pub use cross::group_id;
-pub use reader::{check, check_text};
+pub use reader::{check, check_text, load_strictly, parse_strictly};
 pub use report::ConfigErrors;
 pub use slo::auto_slo_us;
 
@@ -154,8 +154,15 @@ pub enum PolicyConfig {
         #[serde(deserialize_with = "bounds::within::<1, 64, _, _>")]
         instances: u32,
     },
-    /// Waits for a fuller batch only while the oldest request's slack allows.
+    /// The planner's dispatch under limits that a trained actor chooses (soft actor-critic).
     #[default]
+    Sac,
+    /// A trained actor chooses batch sizes only, for so many instances of every model.
+    Tac {
+        #[serde(default = "default_one", deserialize_with = "bounds::within::<1, 64, _, _>")]
+        instances: u32,
+    },
+    /// Waits for a fuller batch only while the oldest request's slack allows.
     Deadline,
     /// Chooses between the models: plays every sensible next batch through to the end of all
     /// queues, and starts the one that loses the least utility.
@@ -176,6 +183,11 @@ pub struct SchedulerConfig {
     /// … but not before this.
     #[serde(deserialize_with = "bounds::within::<1, 3_600_000, _, _>")]
     pub hang_floor_ms: u64,
+    /// Whether the policy `sac` goes on learning while it serves.
+    pub learning: bool,
+    /// Where it keeps what it has learnt; a start goes on from there.
+    #[serde(deserialize_with = "bounds::path")]
+    pub policy_file: PathBuf,
 }
 
 impl Default for SchedulerConfig {
@@ -185,6 +197,8 @@ impl Default for SchedulerConfig {
             admission: Admission::Feasible,
             hang_factor: 20.0,
             hang_floor_ms: 10_000,
+            learning: true,
+            policy_file: PathBuf::from("engines/policy.safetensors"),
         }
     }
 }
@@ -231,6 +245,9 @@ fn default_max_batch() -> u32 {
 }
 fn default_max_instances() -> u32 {
     2
+}
+fn default_one() -> u32 {
+    1
 }
 fn default_queue_bound() -> u32 {
     256

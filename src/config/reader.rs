@@ -1,16 +1,16 @@
-//! Reads a configuration and finds everything that is wrong with it in one go.
+//! Reads a configuration, or another RON file, and finds everything that is wrong with it in one go.
 //!
 //! `ron` and `serde` decide what is valid, and stop at the first error. So the entry (field or list
 //! item) with the error is noted and blanked out, and the text is read again, until it is accepted
 //! or nothing is left to take out. Blanks keep every byte where it was, so places stay right.
 
 use super::outline::{Entry, last_token_end};
-use super::report::{Problem, Report, Severity};
+use super::report::{ConfigErrors, Problem, Report, Severity};
 use super::{Config, cross, explain};
 use ron::Options;
 use ron::error::{Error, Position, SpannedError};
 use ron::extensions::Extensions;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -26,29 +26,91 @@ const MAX_PASSES: usize = 4 * MAX_PROBLEMS;
 /// have warnings.
 pub fn check(path: &Path) -> (Option<Config>, Report) {
     let file = path.display().to_string();
-    let refuse = |message: String| {
-        let problems = vec![Problem::of_file(message)];
-        (None, Report { file: file.clone(), source: String::new(), problems })
-    };
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|f| f.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        return refuse(format!(
-            "the configuration can't be read: {error}; run in the folder of config.ron or name \
-             another file"
-        ));
-    }
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return refuse(format!("the file is larger than {MAX_FILE_BYTES} bytes"));
-    }
-    match String::from_utf8(bytes) {
+    match read(path) {
         Ok(source) => check_text(&file, source),
-        Err(error) => refuse(format!("the file is not UTF-8 text: {}", error.utf8_error())),
+        Err(why) => {
+            let what = "the configuration can't be read";
+            let hint = "run in the folder of config.ron or name another file";
+            (None, unreadable(file, what, why, hint))
+        }
     }
 }
 
 /// Checks a configuration text; `file` is only its name in the report.
 pub fn check_text(file: &str, source: String) -> (Option<Config>, Report) {
+    check_as(file, source, cross::check)
+}
+
+/// Reads any other RON file as strictly as the configuration: every problem at its place. `check`
+/// finds what is wrong with a value whose parts are each valid, and names the field.
+///
+/// # Errors
+/// Everything that is wrong with the file, as one text for the operator.
+pub fn load_strictly<T: DeserializeOwned>(
+    path: &Path,
+    check: impl FnOnce(&T) -> Vec<(&'static str, String)>,
+) -> Result<T, ConfigErrors> {
+    let file = path.display().to_string();
+    match read(path) {
+        Ok(source) => parse_strictly(&file, source, check),
+        Err(why) => {
+            let report = unreadable(file, "the file can't be read", why, "name another file");
+            Err(ConfigErrors(report))
+        }
+    }
+}
+
+/// The same for a text; `file` is only its name in the report.
+///
+/// # Errors
+/// Everything that is wrong with the text.
+pub fn parse_strictly<T: DeserializeOwned>(
+    file: &str,
+    source: String,
+    check: impl FnOnce(&T) -> Vec<(&'static str, String)>,
+) -> Result<T, ConfigErrors> {
+    let (value, report) = check_as(file, source, |value: &T, reader| {
+        let problem = |(field, what): (&str, String)| match reader.root.find(field) {
+            Some(entry) => Problem::error(entry.value_span.clone(), what),
+            None => Problem::of_file(what),
+        };
+        check(value).into_iter().map(problem).collect()
+    });
+    value.ok_or(ConfigErrors(report))
+}
+
+/// The text of a file, or why it is none.
+fn read(path: &Path) -> Result<String, Unreadable> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|f| f.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(Unreadable::Io)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(Unreadable::Text(format!("the file is larger than {MAX_FILE_BYTES} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        Unreadable::Text(format!("the file is not UTF-8 text: {}", error.utf8_error()))
+    })
+}
+
+enum Unreadable {
+    Io(std::io::Error),
+    Text(String),
+}
+
+fn unreadable(file: String, what: &str, why: Unreadable, hint: &str) -> Report {
+    let message = match why {
+        Unreadable::Io(error) => format!("{what}: {error}; {hint}"),
+        Unreadable::Text(text) => text,
+    };
+    Report { file, source: String::new(), problems: vec![Problem::of_file(message)] }
+}
+
+fn check_as<T: DeserializeOwned>(
+    file: &str,
+    source: String,
+    check: impl FnOnce(&T, &Reader<'_>) -> Vec<Problem>,
+) -> (Option<T>, Report) {
     let mut report = Report { file: file.to_string(), source, problems: Vec::new() };
     if let Err(error) = options().from_str::<IgnoredAny>(&report.source) {
         let at = offset(&report.source, error.span.end);
@@ -57,10 +119,10 @@ pub fn check_text(file: &str, source: String) -> (Option<Config>, Report) {
     }
     let root = Entry::root(&report.source);
     let mut reader = Reader::new(&report.source, &root);
-    let config = reader.read();
+    let value = reader.read();
     let mut problems = std::mem::take(&mut reader.problems);
-    if let Some(config) = &config {
-        for problem in cross::check(config, &reader) {
+    if let Some(value) = &value {
+        for problem in check(value, &reader) {
             // A missing field may have been noted by the reader already.
             if !problems.contains(&problem) {
                 problems.push(problem);
@@ -69,8 +131,8 @@ pub fn check_text(file: &str, source: String) -> (Option<Config>, Report) {
     }
     problems.sort_by_key(|problem| problem.at.as_ref().map_or(usize::MAX, |at| at.start));
     report.problems = problems;
-    let config = config.filter(|_| report.count(Severity::Error) == 0);
-    (config, report)
+    let value = value.filter(|_| report.count(Severity::Error) == 0);
+    (value, report)
 }
 
 /// `Some(…)` need not be written.
@@ -95,10 +157,10 @@ impl<'a> Reader<'a> {
     }
 
     /// What could be read; `None` if that is not even the frame.
-    fn read(&mut self) -> Option<Config> {
+    fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
         for _ in 0..MAX_PASSES {
             let error = match options().from_str(&self.text) {
-                Ok(config) => return Some(config),
+                Ok(value) => return Some(value),
                 Err(error) => error,
             };
             if self.problems.len() == MAX_PROBLEMS {

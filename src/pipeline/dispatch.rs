@@ -1,6 +1,5 @@
 //! The part of a step that moves requests on: expire, recover instances, form and start batches.
 
-use super::instances::Phase;
 use super::model::Model;
 use super::{Action, Outcome, Pipeline, device};
 use crate::scheduler::{Dispatch, Interference, Running, Start};
@@ -46,9 +45,9 @@ impl Pipeline {
             }
             group.find_ready(models);
             let Some(first) = group.ready.first() else { continue };
-            let deadline = models[first.index()].queue.earliest_deadline();
-            if best.is_none_or(|(earliest, _)| deadline < earliest) {
-                best = Some((deadline, index));
+            let urgency = models[first.index()].queue.urgency();
+            if best.is_none_or(|(least, _)| urgency < least) {
+                best = Some((urgency, index));
             }
         }
         best.map(|(_, index)| index)
@@ -111,7 +110,11 @@ impl Pipeline {
 
     /// Answers what waited too long, or can't be in time any more.
     fn expire(&mut self, model: ModelId, now: Nanos, actions: &mut Vec<Action>) {
-        let earliest_answer = self.earliest_answer(&self.models[model.index()], now);
+        if self.models[model.index()].queue.is_empty() {
+            return;
+        }
+        let at_leisure = self.is_at_leisure();
+        let earliest_answer = self.earliest_answer(&self.models[model.index()], at_leisure, now);
         let m = &mut self.models[model.index()];
         while let Some(request) = m.queue.pop_expired(now, earliest_answer) {
             let outcome = if request.queue_until <= now {
@@ -126,10 +129,10 @@ impl Pipeline {
     }
 
     /// Requests with an earlier deadline than this are hopeless.
-    fn earliest_answer(&self, m: &Model, now: Nanos) -> Nanos {
+    fn earliest_answer(&self, m: &Model, at_leisure: bool, now: Nanos) -> Nanos {
         if !self.settings.feasible_only {
             Nanos::ZERO
-        } else if self.is_at_leisure() && m.instances.idle().is_some() {
+        } else if at_leisure && m.instances.idle().is_some() {
             // Nobody else wants the time: it need only not be late already.
             now
         } else {
@@ -138,8 +141,8 @@ impl Pipeline {
     }
 
     /// When the next queued request of a non-empty queue becomes hopeless.
-    pub(super) fn next_expiry(&self, m: &Model, now: Nanos) -> Nanos {
-        let execution = self.earliest_answer(m, now) - now;
+    pub(super) fn next_expiry(&self, m: &Model, at_leisure: bool, now: Nanos) -> Nanos {
+        let execution = self.earliest_answer(m, at_leisure, now) - now;
         let expiry = (m.queue.earliest_deadline() - execution) + Nanos(1);
         // One that has just become so, by what this step started, is answered by the next.
         if self.settings.feasible_only { expiry.max(now + Nanos(1)) } else { Nanos::MAX }
@@ -147,23 +150,14 @@ impl Pipeline {
 
     /// Gives up hung instances, and starts those that are missing.
     fn recover_instances(&mut self, model: ModelId, now: Nanos, actions: &mut Vec<Action>) {
-        for index in 0..self.models[model.index()].instances.slots.len() {
-            let slot = &mut self.models[model.index()].instances.slots[index];
-            match slot.phase {
-                Phase::Running { hung_at, .. } if hung_at <= now => {
-                    let instance = index as u16;
-                    actions.push(Action::AbandonInstance { model, instance });
-                    self.lose_instance(model, instance, now, actions);
-                }
-                Phase::Backoff { until } if until <= now => slot.phase = Phase::Empty,
-                _ => {}
-            }
+        while let Some(instance) = self.models[model.index()].instances.look(now) {
+            actions.push(Action::AbandonInstance { model, instance });
+            self.lose_instance(model, instance, now, actions);
         }
         let m = &mut self.models[model.index()];
         while m.ready
-            && let Some(instance) = m.instances.startable(m.caps.instances.get())
+            && let Some(instance) = m.instances.start_another(m.caps.instances.get())
         {
-            m.instances.slots[instance as usize].phase = Phase::Starting;
             actions.push(Action::StartInstance { model, instance });
         }
     }

@@ -33,7 +33,7 @@ impl Group {
         let could_start = |id: &ModelId| models[id.index()].can_start();
         self.ready.extend(self.models.iter().copied().filter(could_start));
         if self.ready.len() > 1 {
-            self.ready.sort_by_key(|id| models[id.index()].queue.earliest_deadline());
+            self.ready.sort_by_key(|id| models[id.index()].queue.urgency());
         }
     }
 }

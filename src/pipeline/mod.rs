@@ -21,13 +21,15 @@ mod queue;
 pub use crate::scheduler::{Completion, Outcome, Request};
 pub use event::{Action, Event};
 pub use model::{ModelSettings, Override};
+pub use queue::Order;
 
+use crate::scheduler::actions::{ACTIONS, Masked, masked};
 use crate::scheduler::{
-    Caps, DeviceView, Interference, ModelView, Pace, Policy, Predictor, Running,
+    Caps, DeviceView, Insight, Interference, ModelView, Pace, Policy, Predictor, Running,
 };
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use group::Groups;
-use instances::{Instances, Phase};
+use instances::Instances;
 use model::Model;
 
 /// What the pipeline needs to know of the machine and the house rules.
@@ -106,11 +108,12 @@ impl Pipeline {
 
     /// When to step with [`Event::Tick`] if nothing happens before.
     pub fn next_wake(&self, now: Nanos) -> Nanos {
+        let at_leisure = self.is_at_leisure();
         let model_wake = |m: &Model| {
             let queue = if m.queue.is_empty() {
                 Nanos::MAX
             } else {
-                m.queue.next_timeout().min(self.next_expiry(m, now))
+                m.queue.next_timeout().min(self.next_expiry(m, at_leisure, now))
             };
             queue.min(m.instances.next_wake())
         };
@@ -126,15 +129,17 @@ impl Pipeline {
 
     /// When the batch began that this instance is running.
     pub fn batch_since(&self, model: ModelId, instance: u16) -> Option<Nanos> {
-        match self.models[model.index()].instances.slots.get(instance as usize)?.phase {
-            Phase::Running { since, .. } => Some(since),
-            _ => None,
-        }
+        self.models[model.index()].instances.since(instance)
     }
 
     /// True when every request has been answered.
     pub fn is_idle(&self) -> bool {
         self.running.runs().is_empty() && self.models.iter().all(|m| m.queue.is_empty())
+    }
+
+    /// In which order waiting requests run, of all models. By deadline unless it is said here.
+    pub fn set_order(&mut self, order: Order) {
+        self.models.iter_mut().for_each(|model| model.queue.set_order(order));
     }
 
     /// Puts a model under another policy; the next step decides with it. Where that policy governs
@@ -146,6 +151,17 @@ impl Pipeline {
 
     pub fn policy_name(&self, model: ModelId) -> &'static str {
         self.groups.policy(model).name()
+    }
+
+    /// What a trained policy thought of its last decision for a model.
+    pub fn insight(&self, model: ModelId) -> Option<Insight<'_>> {
+        self.groups.policy(model).insight(model)
+    }
+
+    /// Why each action of a trained policy is not allowed for a model at `now`.
+    pub fn masked(&self, model: ModelId, now: Nanos) -> [Option<Masked>; ACTIONS] {
+        let model = self.models[model.index()].view(now);
+        std::array::from_fn(|action| masked(&model, action))
     }
 
     /// Puts manual settings above the policy's; an empty one gives the model back to it.
@@ -199,12 +215,7 @@ impl Pipeline {
                 return Some(model);
             }
             Event::InstanceReady { model, instance } => {
-                let slot = self.models[model.index()].instances.slots.get_mut(instance as usize);
-                if let Some(slot) = slot
-                    && slot.phase == Phase::Starting
-                {
-                    slot.phase = Phase::Idle;
-                }
+                self.models[model.index()].instances.made(instance);
             }
             Event::InstanceLost { model, instance } => {
                 self.lose_instance(model, instance, now, actions);
@@ -318,8 +329,8 @@ impl Pipeline {
             self.running.finish(model, instance, &self.interference, now);
         }
         let Some(slot) = m.instances.slots.get_mut(instance as usize) else { return };
-        slot.died(now);
         let mut batch = std::mem::take(&mut slot.batch);
+        m.instances.died(instance, now);
         for request in batch.drain(..) {
             m.answer(request, Outcome::InstanceLost, now, actions);
         }

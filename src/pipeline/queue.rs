@@ -1,11 +1,23 @@
 //! One model's waiting requests: bounded, ordered by priority, then deadline, then arrival.
+//! Without [`Order::Deadline`] just by priority and arrival, for showing what the order is worth.
 
 use super::Request;
 use crate::units::{Nanos, RequestId};
 use std::collections::VecDeque;
 
+/// Which of the waiting requests runs first, at equal priority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The one with the earliest deadline.
+    #[default]
+    Deadline,
+    /// The one that came first.
+    Arrival,
+}
+
 #[derive(Debug)]
 pub(super) struct Queue {
+    order: Order,
     requests: VecDeque<Request>,
     bound: usize,
     /// Items over all requests.
@@ -14,15 +26,26 @@ pub(super) struct Queue {
     timeouts: usize,
 }
 
-/// Lower runs first. Ties go to the earlier arrival, because insertion is after equals.
-fn rank(request: &Request) -> (u32, Nanos) {
-    (request.priority, request.deadline)
+impl Order {
+    /// Lower runs first. Ties go to the earlier arrival, because insertion is after equals.
+    fn rank(self, request: &Request) -> (u32, Nanos) {
+        match self {
+            Order::Deadline => (request.priority, request.deadline),
+            Order::Arrival => (request.priority, request.arrival),
+        }
+    }
 }
 
 impl Queue {
     pub(super) fn new(bound: u32) -> Queue {
         let bound = bound as usize;
-        Queue { requests: VecDeque::with_capacity(bound), bound, items: 0, timeouts: 0 }
+        let requests = VecDeque::with_capacity(bound);
+        Queue { order: Order::default(), requests, bound, items: 0, timeouts: 0 }
+    }
+
+    pub(super) fn set_order(&mut self, order: Order) {
+        self.order = order;
+        self.requests.make_contiguous().sort_by_key(|request| order.rank(request));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -100,8 +123,20 @@ impl Queue {
 
     pub(super) fn earliest_deadline(&self) -> Nanos {
         match (self.requests.front(), self.requests.back()) {
-            (Some(first), Some(last)) if first.priority == last.priority => first.deadline,
+            (Some(first), Some(last))
+                if first.priority == last.priority && self.order == Order::Deadline =>
+            {
+                first.deadline
+            }
             _ => self.requests.iter().map(|r| r.deadline).min().unwrap_or(Nanos::MAX),
+        }
+    }
+
+    /// Of several queues the one with the least goes first.
+    pub(super) fn urgency(&self) -> Nanos {
+        match self.order {
+            Order::Deadline => self.earliest_deadline(),
+            Order::Arrival => self.oldest_arrival().unwrap_or(Nanos::MAX),
         }
     }
 
@@ -117,7 +152,8 @@ impl Queue {
     }
 
     fn place(&self, request: &Request) -> usize {
-        self.requests.partition_point(|other| rank(other) <= rank(request))
+        let rank = self.order.rank(request);
+        self.requests.partition_point(|other| self.order.rank(other) <= rank)
     }
 
     fn remove(&mut self, at: usize) -> Option<Request> {

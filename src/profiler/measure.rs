@@ -72,6 +72,64 @@ pub fn together(
     effort: Effort,
     stop: &AtomicBool,
 ) -> Result<Vec<Point>, Failure> {
+    window(parts, effort, stop).map(|runs| points(parts, runs))
+}
+
+/// A measurement in windows is over early when the standard error of the windows' means is at most
+/// this much of every part's mean …
+const ENOUGH_ERROR: f64 = 0.01;
+/// … of at least so many windows.
+const MIN_WINDOWS: usize = 4;
+
+/// As [`together`], in several windows of `effort` with threads of their own, until their means
+/// agree or they have taken `time`. Where instances outnumber the cores, the system may leave two
+/// of them on one core for seconds and a third alone on another; new threads are placed anew.
+///
+/// # Errors
+/// As [`together`].
+pub fn in_windows(
+    parts: &[Part<'_>],
+    effort: Effort,
+    time: Duration,
+    stop: &AtomicBool,
+) -> Result<Vec<Point>, Failure> {
+    let start = Instant::now();
+    let mut runs: Vec<Vec<Duration>> = vec![Vec::new(); parts.len()];
+    let mut means: Vec<Vec<f64>> = vec![Vec::new(); parts.len()];
+    loop {
+        for (at, more) in window(parts, effort, stop)?.into_iter().enumerate() {
+            let sum_us: f64 = more.iter().map(|run| run.as_secs_f64() * 1e6).sum();
+            means[at].push(sum_us / more.len().max(1) as f64);
+            runs[at].extend(more);
+        }
+        if start.elapsed() >= time || means.iter().all(|means| agree(means)) {
+            return Ok(points(parts, runs));
+        }
+    }
+}
+
+/// Whether the mean of these is known well enough.
+fn agree(means: &[f64]) -> bool {
+    if means.len() < MIN_WINDOWS {
+        return false;
+    }
+    let count = means.len() as f64;
+    let mean = means.iter().sum::<f64>() / count;
+    let squares: f64 = means.iter().map(|one| (one - mean).powi(2)).sum();
+    (squares / (count - 1.0) / count).sqrt() <= ENOUGH_ERROR * mean
+}
+
+fn points(parts: &[Part<'_>], runs: Vec<Vec<Duration>>) -> Vec<Point> {
+    let each = parts.iter().zip(runs);
+    each.map(|(part, runs)| Point::of_runs(part.batch, part.instances, runs)).collect()
+}
+
+/// The durations of each part's runs.
+fn window(
+    parts: &[Part<'_>],
+    effort: Effort,
+    stop: &AtomicBool,
+) -> Result<Vec<Vec<Duration>>, Failure> {
     let threads = parts.iter().map(|part| part.instances.get()).sum();
     let floor = Floor::new(threads, effort, stop);
     let results: Vec<(usize, Result<Vec<Duration>, Failure>)> = thread::scope(|scope| {
@@ -100,11 +158,7 @@ pub fn together(
             Err(failure) => return Err(failure),
         }
     }
-    if stopped {
-        return Err(Failure::Stopped);
-    }
-    let points = parts.iter().zip(runs);
-    Ok(points.map(|(part, runs)| Point::of_runs(part.batch, part.instances, runs)).collect())
+    if stopped { Err(Failure::Stopped) } else { Ok(runs) }
 }
 
 /// What the threads of one measurement share.
@@ -230,5 +284,24 @@ pub(super) fn stage_zeros(
 ) {
     for input in 0..engine.spec().inputs.len() {
         context.stage(input, batch).fill(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::agree;
+
+    #[test]
+    fn windows_agree_when_their_mean_is_known_to_a_hundredth() {
+        assert!(!agree(&[100.0; 3]), "three are too few");
+        assert!(agree(&[100.0; 4]));
+        // Two modes 30 % apart, as instances have that share cores unevenly: the standard error is
+        // 15 % over the root of the number of windows.
+        let mut modes = [100.0, 130.0].repeat(6);
+        assert!(!agree(&modes));
+        modes = modes.repeat(20);
+        assert!(agree(&modes));
+        assert!(agree(&[100.0, 102.0, 98.0, 100.0, 101.0]));
+        assert!(!agree(&[100.0, 110.0, 90.0, 100.0, 105.0]));
     }
 }

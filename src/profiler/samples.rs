@@ -21,11 +21,11 @@ pub struct Sample {
     pub batch: BatchSize,
     /// Of this model, each running that batch size.
     pub instances: InstanceCount,
-    /// Median latency of one instance with that batch size when nothing else runs.
+    /// Mean latency of one instance with that batch size when nothing else runs.
     pub alone_us: f64,
     /// Empty: other instances of the model were the only company.
     pub neighbours: Vec<SampleNeighbour>,
-    /// Median latency in this situation.
+    /// Mean latency in this situation.
     pub latency_us: f64,
     pub latency_us_p95: f64,
     /// `latency_us` over `alone_us`.
@@ -47,7 +47,7 @@ pub fn samples(profiles: &[Profile]) -> Vec<Sample> {
             .filter_map(|beside| Some((&beside.point, neighbours(beside, profile, profiles)?)));
         for (point, neighbours) in with_itself.chain(with_others) {
             let Some(alone) = profile.alone(point.batch, InstanceCount::ONE) else { continue };
-            if alone.latency_us_p50 <= 0.0
+            if alone.latency_us_mean <= 0.0
                 || (point.drift / alone.drift - 1.0).abs() > DRIFT_TOLERANCE
             {
                 continue;
@@ -56,11 +56,11 @@ pub fn samples(profiles: &[Profile]) -> Vec<Sample> {
                 model,
                 batch: point.batch,
                 instances: point.instances,
-                alone_us: alone.latency_us_p50,
+                alone_us: alone.latency_us_mean,
                 neighbours,
-                latency_us: point.latency_us_p50,
+                latency_us: point.latency_us_mean,
                 latency_us_p95: point.latency_us_p95,
-                multiplier: point.latency_us_p50 / alone.latency_us_p50,
+                multiplier: point.latency_us_mean / alone.latency_us_mean,
             });
         }
     }
@@ -83,7 +83,8 @@ fn neighbours(beside: &Beside, of: &Profile, profiles: &[Profile]) -> Option<Vec
     each.collect()
 }
 
-/// How far two measurements of the same combination lie apart, |a − b| / ((a + b) / 2).
+/// How far the means of two measurements of the same combination lie apart,
+/// |a − b| / ((a + b) / 2).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RepeatError {
     pub pairs: usize,
@@ -95,7 +96,7 @@ pub struct RepeatError {
 /// was.
 pub fn repeat_error(profiles: &[Profile]) -> Option<RepeatError> {
     let twice = profiles.iter().flat_map(|profile| &profile.beside).filter_map(|beside| {
-        let (first, again) = (beside.point.latency_us_p50, beside.again_us_p50?);
+        let (first, again) = (beside.point.latency_us_mean, beside.again_us_mean?);
         (first + again > 0.0).then(|| 2.0 * (first - again).abs() / (first + again))
     });
     let mut apart: Vec<f64> = twice.collect();
@@ -197,7 +198,7 @@ mod tests {
         assert_eq!(repeat_error(std::slice::from_ref(&a)), None);
         for (batch, again) in [(1u32, Some(110.0)), (2, Some(100.0)), (3, None)] {
             a.add_beside(point(1, 1, 100.0), vec![neighbour("b", batch, 1)]);
-            a.beside.last_mut().unwrap().again_us_p50 = again;
+            a.beside.last_mut().unwrap().again_us_mean = again;
         }
         let error = repeat_error(&[a]).unwrap();
         assert_eq!((error.pairs, error.median), (2, 0.0));

@@ -276,7 +276,7 @@ impl Profile {
     pub(super) fn add_beside(&mut self, point: Point, neighbours: Vec<Neighbour>) {
         let Some(alone) = self.alone(point.batch, InstanceCount::ONE) else { return };
         let multiplier = multiplier(&point, alone);
-        let beside = Beside { multiplier, point, neighbours, again_us_p50: None };
+        let beside = Beside { multiplier, point, neighbours, again_us_mean: None };
         match self.beside.iter_mut().find(|old| old.key() == beside.key()) {
             Some(there) => *there = beside,
             None => self.beside.push(beside),
@@ -317,7 +317,7 @@ impl Profile {
 
 /// Four digits, and never 0.
 fn multiplier(point: &Point, alone: &Point) -> f64 {
-    let factor = point.latency_us_p50.max(1e-3) / alone.latency_us_p50.max(1e-3);
+    let factor = point.latency_us_mean.max(1e-3) / alone.latency_us_mean.max(1e-3);
     (factor * 1e4).round().max(1.0) / 1e4
 }
 

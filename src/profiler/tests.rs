@@ -139,6 +139,24 @@ fn a_measurement_of_slow_runs_ends_at_its_most_time() {
 }
 
 #[test]
+fn windows_end_when_their_time_is_over_or_they_agree() {
+    let engine = engine(&config("[(1, 30000)]", "[]", 8));
+    let parts = [Part { engine: &*engine, batch: BatchSize::ONE, instances: InstanceCount::ONE }];
+    let stop = AtomicBool::new(false);
+    let runs = |time_ms| {
+        let time = Duration::from_millis(time_ms);
+        let points = measure::in_windows(&parts, effort(0, 1), time, &stop).unwrap();
+        points[0].runs
+    };
+    assert_eq!(runs(1), 1, "one window of one run");
+    // Each window has three runs, of which two warm up: an hour is over when windows agree.
+    assert!(runs(3_600_000) >= 4);
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let broken_off = measure::in_windows(&parts, effort(0, 1), Duration::ZERO, &stop);
+    assert!(matches!(broken_off, Err(Failure::Stopped)));
+}
+
+#[test]
 fn an_engine_that_fails_or_panics_ends_the_measurement_of_all() {
     for (faults, words) in [("[(5, Fail)]", "run 5 fails"), ("[(5, Panic)]", "panicked")] {
         let parts = [(1_000, 1, 2), (1_000, 1, 1)];
@@ -209,7 +227,7 @@ fn saved() -> Saved {
         Point::configured(batch, 300.0),
         vec![Neighbour { model: "n".into(), batch, instances }],
     );
-    profile.beside[0].again_us_p50 = Some(303.0);
+    profile.beside[0].again_us_mean = Some(303.0);
     profile.save(&model).unwrap();
     Saved { _folder: folder, model, config, engine, profile }
 }
@@ -305,7 +323,7 @@ fn a_damaged_profile_is_refused_with_place_field_and_what_is_expected() {
         ("latency_us_p95: 150.0", "latency_us_p95: \"fast\"", &["field `latency_us_p95`", "float"]),
         ("drift: 1.0", "drift: 0.0", &["field `drift`", "above 0"]),
         ("multiplier: 2.0", "multiplier: -1.0", &["field `multiplier`", "above 0"]),
-        ("again_us_p50: Some(303.0", "again_us_p50: Some(-1.0", &["field `again_us_p50`"]),
+        ("again_us_mean: Some(303.0", "again_us_mean: Some(-1.0", &["field `again_us_mean`"]),
         ("latency_us_p50: 77.0", "latency_us_p50: 0.0", &["field `latency_us_p50`", "above 0"]),
     ];
     for (from, to, words) in cases {

@@ -8,6 +8,7 @@ use crate::server::gateway::CommandCall;
 use crate::telemetry::snapshot::{Level, ModelState};
 use crate::telemetry::{Command, CommandError};
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
+use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 /// Somebody who waits for a model to be loaded.
@@ -26,6 +27,7 @@ impl Reactor {
                 Err(e) => Err(e),
             },
             Command::Unload { model } => self.find(model).and_then(|m| self.unload(m)),
+            Command::Learning { on } => self.set_learning(*on),
             Command::NextPolicy { model } => self.next_policy(model.as_deref()),
             Command::SetPolicy { model, policy } => self.set_policy(model.as_deref(), policy),
             Command::Override { model, batch, instances } => {
@@ -71,6 +73,7 @@ impl Reactor {
                 configured,
                 BatchSize(settings.max_batch),
                 InstanceCount(settings.max_instances as u16),
+                &self.brain.trained,
             );
             let Some(policy) = policy else {
                 return Err(CommandError::Invalid(format!(
@@ -83,6 +86,17 @@ impl Reactor {
             self.status.event(Level::Info, Some(&about), format!("policy is now {name}"));
         }
         self.step(Event::Tick);
+        Ok(())
+    }
+
+    fn set_learning(&mut self, on: Option<bool>) -> Result<(), CommandError> {
+        let Some(link) = &self.brain.link else {
+            return Err(CommandError::Failed("the learner has died; restart the appliance".into()));
+        };
+        let on = on.unwrap_or(!link.enabled.load(Ordering::Relaxed));
+        link.enabled.store(on, Ordering::Relaxed);
+        let text = if on { "learning is on" } else { "learning is off" };
+        self.status.event(Level::Info, None, text.into());
         Ok(())
     }
 

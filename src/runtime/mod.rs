@@ -8,6 +8,7 @@
 mod commands;
 mod fleet;
 mod instance;
+mod learner;
 mod loader;
 mod reactor;
 mod status;
@@ -15,6 +16,7 @@ mod status;
 use crate::config::{Admission, Config};
 use crate::pipeline::{ModelSettings, Pipeline, Settings};
 use crate::scheduler;
+use crate::scheduler::trained::{self, Trained};
 use crate::server::{self, gateway::Gateway};
 use crate::telemetry::device::DeviceMonitor;
 use crate::telemetry::log::LogBuffer;
@@ -100,16 +102,18 @@ impl Appliance {
         let wanted = (0..config.models.len() as u16).map(ModelId);
         let wanted = wanted.filter(|model| config.models[model.index()].load).collect();
         loader::load(&config, wanted, &load_sender, &port.reactor_bell).map_err(os)?;
+        let (trained, brain) = brain(&config).map_err(os)?;
         let status = Status::new(&config, &port, log.clone(), device.clone());
         let fleet = Fleet::new(config.models.iter().map(|m| m.name.clone()));
         let reactor = Reactor::new(
             port,
-            pipeline(&config),
+            pipeline(&config, &trained),
             fleet,
             status,
             config.clone(),
             lifecycle_end,
             (load_sender, load_reports),
+            brain,
         );
         let reactor = thread::Builder::new()
             .name("reactor".into())
@@ -177,7 +181,7 @@ fn join<T>(thread: JoinHandle<T>, name: &str) -> Result<T, String> {
     thread.join().map_err(|_| format!("the {name} thread panicked; the log says where"))
 }
 
-fn pipeline(config: &Config) -> Pipeline {
+fn pipeline(config: &Config, trained: &Trained) -> Pipeline {
     let scheduler = &config.scheduler;
     let settings = Settings {
         slot: Nanos::from_millis(scheduler.slot_ms),
@@ -191,9 +195,36 @@ fn pipeline(config: &Config) -> Pipeline {
         .map(|m| ModelSettings { slo: Nanos::from_millis(1_000), queue_bound: m.queue_bound })
         .collect();
     let policies = config.models.iter();
-    let policies =
-        policies.map(|m| scheduler::make(m.policy.as_ref().unwrap_or(&config.policy))).collect();
+    let policies = policies
+        .map(|m| scheduler::make_with(m.policy.as_ref().unwrap_or(&config.policy), trained))
+        .collect();
     Pipeline::new(settings, &models, policies)
+}
+
+/// What the trained policy decides with, and the thread that trains it further.
+fn brain(config: &Config) -> std::io::Result<(Trained, Brain)> {
+    let file = &config.scheduler.policy_file;
+    let (actor, origin, notice) = learner::weights(file, trained::shipped_sac());
+    let mut trained = Trained::with(actor);
+    let (notices, notices_end) = mpsc::channel();
+    if let Some(notice) = notice {
+        // The other end is in hand.
+        let _ = notices.send(notice);
+    }
+    let learning = config.scheduler.learning;
+    let link = learner::start(trained.sac.clone(), file.clone(), learning, notices)?;
+    trained.experiences = Some(link.experiences.clone());
+    Ok((trained.clone(), Brain { trained, link: Some(link), origin, notices: notices_end }))
+}
+
+/// The trained policy's side of the reactor.
+struct Brain {
+    trained: Trained,
+    /// `None` once it has died, and the operator has been told.
+    link: Option<learner::LearnerLink>,
+    /// Where the weights came from that serving began with.
+    origin: String,
+    notices: mpsc::Receiver<learner::Notice>,
 }
 
 /// The thread that owns all sockets, and the signals.

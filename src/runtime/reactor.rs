@@ -3,18 +3,18 @@
 //! It takes no locks and, after warm-up, allocates nothing for a request: payloads move from the
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
-use super::Lifecycle;
 use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::{Report, WorkError, WorkItem};
 use super::loader::LoadReport;
 use super::status::Status;
+use super::{Brain, Lifecycle};
 use crate::config::Config;
 use crate::pipeline::{Action, Event, Outcome, Pipeline, Request};
 use crate::server::gateway::{
     Answer, AnswerOutput, Payload, ReactorPort, Submission, ToIngress, ToReactor,
 };
-use crate::telemetry::snapshot::ModelState;
+use crate::telemetry::snapshot::{Level, ModelState};
 use crate::units::{BatchSize, ModelId, Nanos, RequestId};
 use ringbuf::traits::{Consumer, Observer, Producer};
 use std::sync::{Arc, mpsc};
@@ -31,6 +31,7 @@ pub(super) struct Reactor {
     pub(super) status: Status,
     pub(super) config: Arc<Config>,
     pub(super) load_waiters: Vec<LoadWaiter>,
+    pub(super) brain: Brain,
     pub(super) coming_up: Vec<ComingUp>,
     pub(super) load_sender: mpsc::Sender<LoadReport>,
     /// Models that were taken down and have batches under way.
@@ -68,6 +69,7 @@ impl Reactor {
         config: Arc<Config>,
         lifecycle: mpsc::Receiver<Lifecycle>,
         (load_sender, load_reports): (mpsc::Sender<LoadReport>, mpsc::Receiver<LoadReport>),
+        brain: Brain,
     ) -> Reactor {
         let capacity = port.answers.capacity().get();
         Reactor {
@@ -83,6 +85,7 @@ impl Reactor {
             loaded_early: Vec::new(),
             lifecycle,
             load_reports,
+            brain,
             held: (0..capacity).map(|_| Held::default()).collect(),
             actions: Vec::with_capacity(256),
             deferred: Vec::new(),
@@ -108,6 +111,9 @@ impl Reactor {
                 }
             }
             self.port.reactor_bell.awake();
+        }
+        if let Some(link) = self.brain.link.take() {
+            link.stop();
         }
     }
 
@@ -151,12 +157,25 @@ impl Reactor {
             return;
         }
         self.next_snapshot = now + SNAPSHOT_PERIOD;
+        self.hear_learner();
         // Before the snapshot is made: whoever asks from here on gets the next one.
         let waiting: Vec<_> = first.into_iter().chain(self.port.refreshes.try_iter()).collect();
         self.publish(now);
         for made in waiting {
             // Who has gone away doesn't need it.
             let _ = made.send(());
+        }
+    }
+
+    /// Passes on what the learner has to say, and that it is dead.
+    fn hear_learner(&mut self) {
+        while let Ok((level, text)) = self.brain.notices.try_recv() {
+            self.status.event(level, None, text);
+        }
+        if self.brain.link.as_ref().is_some_and(|link| !link.is_alive()) && !self.draining {
+            self.brain.link = None;
+            let text = "the learner has died; the policy serves on with its last weights";
+            self.status.event(Level::Error, None, text.into());
         }
     }
 
@@ -361,7 +380,7 @@ impl Reactor {
     }
 
     fn publish(&mut self, now: Nanos) {
-        self.status.publish(&self.pipeline, &self.fleet, &self.port, now);
+        self.status.publish(&self.pipeline, &self.fleet, &self.port, &self.brain, now);
     }
 
     fn lifecycle(&mut self, lifecycle: Lifecycle) {

@@ -1,5 +1,6 @@
 //! What the reactor shows of itself: the catalog for clients, snapshots for operators.
 
+use super::Brain;
 use super::fleet::Fleet;
 use crate::config::{Config, ModelConfig, PolicyConfig};
 use crate::engine::Engine;
@@ -10,8 +11,8 @@ use crate::telemetry::MAX_EVENTS;
 use crate::telemetry::log::LogBuffer;
 use crate::telemetry::recorder::Recorder;
 use crate::telemetry::snapshot::{
-    ApplianceState, Counters, DeviceSnapshot, Event, Level, ModelSnapshot, ModelState, Snapshot,
-    Totals,
+    ApplianceState, Counters, DeviceSnapshot, Event, InsightSnapshot, LearningSnapshot, Level,
+    ModelSnapshot, ModelState, Snapshot, Totals,
 };
 use crate::units::{BatchSize, ModelId, Nanos};
 use arc_swap::ArcSwap;
@@ -191,6 +192,7 @@ impl Status {
         pipeline: &Pipeline,
         fleet: &Fleet,
         port: &ReactorPort,
+        brain: &Brain,
         now: Nanos,
     ) {
         self.sequence += 1;
@@ -214,6 +216,7 @@ impl Status {
             connections: port.connections.load(Ordering::Relaxed),
             totals: self.totals(&models, pipeline, now),
             models,
+            learning: learning(brain),
             device,
             events: self.shown_events.clone(),
             log: self.log.lines(),
@@ -251,6 +254,9 @@ impl Status {
             queue_depth: status.queued,
             queue_bound: status.queue_bound,
             queue_oldest_us: status.oldest_arrival.map_or(0, |oldest| (now - oldest).as_micros()),
+            insight: insight(pipeline, model, now),
+            drift: pipeline.predictor(model).drift(),
+            crowding: pipeline.predictor(model).crowding(),
             predicted_us: sizes
                 .iter()
                 .filter(|&&batch| batch <= status.max_batch.0)
@@ -281,6 +287,29 @@ impl Status {
     fn publish_catalog(&self) {
         self.published.store(Arc::new(self.catalog.clone()));
     }
+}
+
+fn learning(brain: &Brain) -> LearningSnapshot {
+    let Some(link) = &brain.link else { return LearningSnapshot::default() };
+    LearningSnapshot {
+        enabled: link.enabled.load(Ordering::Relaxed),
+        weights: brain.origin.clone(),
+        ..LearningSnapshot::clone(&link.shown.load())
+    }
+}
+
+fn insight(pipeline: &Pipeline, model: ModelId, now: Nanos) -> Option<InsightSnapshot> {
+    let insight = pipeline.insight(model)?;
+    let masked = pipeline.masked(model, now);
+    Some(InsightSnapshot {
+        probabilities: insight.probabilities.to_vec(),
+        masked: masked
+            .iter()
+            .map(|why| why.map_or_else(String::new, |why| why.to_string()))
+            .collect(),
+        action: insight.action,
+        entropy: insight.entropy,
+    })
 }
 
 fn entry(model: &ModelConfig, default_policy: &PolicyConfig) -> CatalogEntry {

@@ -1,6 +1,6 @@
 //! What SAC chooses from, and the shield that keeps it among what is predicted to be safe.
 
-use super::{DeviceView, ModelView, Neighbours};
+use super::ModelView;
 use crate::units::{BatchSize, InstanceCount, Nanos};
 
 /// Batch sizes to choose from.
@@ -31,7 +31,7 @@ pub enum Masked {
     BatchLimit,
     /// The configuration or the memory has no room for so many instances.
     InstanceLimit,
-    /// That many batches side by side are predicted to take longer than the SLO.
+    /// A batch of that size is predicted to take longer than the SLO by itself.
     Slo,
 }
 
@@ -45,9 +45,10 @@ impl std::fmt::Display for Masked {
     }
 }
 
-/// Which actions are allowed for one model: within its limits, and predicted to execute within the
-/// SLO while all its instances run batches of that size. Where none is, the one with the least
-/// predicted violation is left, which is one item on one instance.
+/// Which actions are allowed for one model: within its limits, and of a size that is predicted to
+/// execute within the SLO. How many batches of it run side by side is left to the dispatch, which
+/// judges each by what runs then. Where nothing is allowed, the action with the least predicted
+/// violation is left, which is one item on one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shield {
     /// By action.
@@ -62,17 +63,25 @@ impl Default for Shield {
 
 impl Shield {
     /// Brings it up to date.
-    pub fn update(&mut self, device: &DeviceView<'_>, model: &ModelView<'_>) {
+    pub fn update(&mut self, model: &ModelView<'_>) {
         for (action, allowed) in self.allowed.iter_mut().enumerate() {
-            *allowed = masked(device, model, action).is_none();
+            *allowed = masked(model, action).is_none();
         }
         // One of each is within every model's limits.
         self.allowed[0] = true;
     }
+
+    /// Leaves only what has this many instances, and of that at least the smallest batch.
+    pub fn only(&mut self, instances: InstanceCount) {
+        for (action, allowed) in self.allowed.iter_mut().enumerate() {
+            *allowed &= limits(action).1 == instances;
+        }
+        self.allowed[action_for(BatchSize::ONE, instances)] = true;
+    }
 }
 
 /// Why this action is not allowed for a model; `None` when it is.
-pub fn masked(device: &DeviceView<'_>, model: &ModelView<'_>, action: usize) -> Option<Masked> {
+pub fn masked(model: &ModelView<'_>, action: usize) -> Option<Masked> {
     let (batch, instances) = limits(action);
     // A limit between two sizes is reached by the larger one, which is clamped to it.
     if batch.0 > model.max_batch.0.next_power_of_two() {
@@ -81,11 +90,8 @@ pub fn masked(device: &DeviceView<'_>, model: &ModelView<'_>, action: usize) -> 
     if instances > model.max_instances {
         return Some(Masked::InstanceLimit);
     }
-    let batch = batch.min(model.max_batch);
-    let each = device.imprint(model, batch);
-    let others = Neighbours::alike(u32::from(instances.0) - 1, &each);
-    let execution = device.execution_beside(model, batch, &others).unwrap_or(Nanos::ZERO);
-    (execution > model.slo).then_some(Masked::Slo)
+    let alone = model.predictor.alone(batch.min(model.max_batch)).unwrap_or(Nanos::ZERO);
+    (alone > model.slo).then_some(Masked::Slo)
 }
 
 #[cfg(test)]
@@ -113,8 +119,8 @@ mod tests {
         with_view(&[model], &Running::default(), Nanos::ZERO, |device| {
             let model = device.of(ModelId(0));
             let mut shield = Shield::default();
-            shield.update(device, &model);
-            (shield, (0..ACTIONS).map(|action| masked(device, &model, action)).collect())
+            shield.update(&model);
+            (shield, (0..ACTIONS).map(|action| masked(&model, action)).collect())
         })
     }
 
@@ -124,12 +130,11 @@ mod tests {
         let (shield, why) = shield(25);
         assert_eq!(why[at(16, 1)], Some(Masked::BatchLimit));
         assert_eq!(why[at(1, 4)], Some(Masked::InstanceLimit));
-        // Three batches on half of the device each take 1.5 times as long.
-        assert_eq!(why[at(4, 3)], None, "16 ms × 1.5 is within the SLO");
-        assert_eq!(why[at(8, 2)], None, "6 items take 20 ms");
-        assert_eq!(why[at(8, 3)], Some(Masked::Slo), "20 ms × 1.5");
-        let allowed = shield.allowed.iter().filter(|&&allowed| allowed).count();
-        assert_eq!(allowed, 3 + 4 + 4);
+        assert_eq!(why[at(8, 3)], None, "6 items take 20 ms");
+        assert_eq!(shield.allowed.iter().filter(|&&allowed| allowed).count(), 3 * 4);
+        let (shield, why) = self::shield(19);
+        assert_eq!((why[at(4, 1)], why[at(8, 1)]), (None, Some(Masked::Slo)));
+        assert_eq!(shield.allowed.iter().filter(|&&allowed| allowed).count(), 3 * 3);
     }
 
     #[test]

@@ -1,20 +1,33 @@
 //! From a policy's name or its place in config.ron to the policy.
 
-use super::{Policy, deadline, fixed, planner, triton};
+use super::trained::Trained;
+use super::{Policy, deadline, fixed, learned, planner, triton};
 use crate::config::PolicyConfig;
 use crate::units::{BatchSize, InstanceCount, Nanos};
 
 /// The policies an operator can switch between, by name.
-pub const POLICIES: [&str; 4] = [fixed::NAME, triton::NAME, deadline::NAME, planner::NAME];
+pub const POLICIES: [&str; 6] = [
+    learned::NAME,
+    planner::NAME,
+    learned::BATCH_ONLY_NAME,
+    deadline::NAME,
+    triton::NAME,
+    fixed::NAME,
+];
 
 /// Whether one policy of that name governs all models that have it; otherwise each model has one
 /// of its own.
 pub fn is_joint(name: &str) -> bool {
-    name == planner::NAME
+    [planner::NAME, learned::NAME, learned::BATCH_ONLY_NAME].contains(&name)
 }
 
-/// The policy that `config` describes.
+/// The policy that `config` describes; what is trained decides as this program was built.
 pub fn make(config: &PolicyConfig) -> Box<dyn Policy> {
+    make_with(config, &Trained::shipped())
+}
+
+/// The policy that `config` describes, deciding with these actors.
+pub fn make_with(config: &PolicyConfig, trained: &Trained) -> Box<dyn Policy> {
     match config {
         PolicyConfig::Fixed { batch, instances } => {
             Box::new(fixed::Fixed::new(BatchSize(*batch), InstanceCount(*instances as u16)))
@@ -28,6 +41,8 @@ pub fn make(config: &PolicyConfig) -> Box<dyn Policy> {
         }
         PolicyConfig::Deadline => Box::new(deadline::Deadline),
         PolicyConfig::Planner => Box::new(planner::Planner::default()),
+        PolicyConfig::Sac => Box::new(trained.sac()),
+        PolicyConfig::Tac { instances } => Box::new(trained.tac(InstanceCount(*instances as u16))),
     }
 }
 
@@ -38,16 +53,24 @@ pub fn make_named(
     config: &PolicyConfig,
     max_batch: BatchSize,
     max_instances: InstanceCount,
+    trained: &Trained,
 ) -> Option<Box<dyn Policy>> {
-    let own = make(config);
+    let own = make_with(config, trained);
     if own.name() == name {
         return Some(own);
     }
-    match name {
-        fixed::NAME => Some(Box::new(fixed::Fixed::new(max_batch, max_instances))),
-        triton::NAME => Some(Box::new(triton::Triton::new(&[], Nanos::ZERO, max_instances))),
-        deadline::NAME => Some(Box::new(deadline::Deadline)),
-        planner::NAME => Some(Box::new(planner::Planner::default())),
-        _ => None,
-    }
+    let config = match name {
+        fixed::NAME => {
+            return Some(Box::new(fixed::Fixed::new(max_batch, max_instances)));
+        }
+        triton::NAME => {
+            return Some(Box::new(triton::Triton::new(&[], Nanos::ZERO, max_instances)));
+        }
+        deadline::NAME => PolicyConfig::Deadline,
+        planner::NAME => PolicyConfig::Planner,
+        learned::NAME => PolicyConfig::Sac,
+        learned::BATCH_ONLY_NAME => PolicyConfig::Tac { instances: 1 },
+        _ => return None,
+    };
+    Some(make_with(&config, trained))
 }

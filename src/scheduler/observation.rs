@@ -116,7 +116,7 @@ impl Summary {
         let mut out = Writer { out, at: 0 };
         observe_own(device, id, &model, self.models[id.index()], &mut out);
         self.observe_others(device, id, model.slo, &mut out);
-        out.put(extra_weight.ln_1p());
+        out.put(extra_weight);
         assert_eq!(out.at, FEATURES, "one value for each name");
     }
 

@@ -209,13 +209,17 @@ impl Predictor {
 
     fn base(&self, batch: BatchSize) -> Option<f64> {
         let n = batch.0;
+        // Asked at every event for one item. Fewer items than ever measured: no more than the
+        // smallest measured batch takes.
+        match self.points.first() {
+            Some(&(size, time)) if n <= size => return Some(time),
+            _ => {}
+        }
         let above = self.points.partition_point(|&(size, _)| size < n);
         let exact = self.points.get(above).filter(|&&(size, _)| size == n);
         match (exact, &self.points[..above], self.points.get(above)) {
             (Some(&(_, time)), _, _) => Some(time),
-            (None, [], None) => None,
-            // Fewer items than ever measured: no more than the smallest measured batch takes.
-            (None, [], Some(&(_, time))) => Some(time),
+            (None, [], _) => None,
             (None, [.., (a, low)], Some(&(b, high))) => {
                 Some(low + (high - low) * f64::from(n - a) / f64::from(b - a))
             }

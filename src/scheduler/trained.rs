@@ -1,13 +1,20 @@
 //! The trained policies: what their weights mean, and those this program was built with.
 
 use super::actions::{ACTIONS, BATCHES, MOST_INSTANCES};
+use super::learned::{Choice, Experience, Learning, Sac, Steering};
 use super::observation::{NAMES, VERSION};
 use super::sac::{Actor, Layout};
+use crate::units::InstanceCount;
 use arc_swap::ArcSwap;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 
-/// `bcedge train` made it; its description says with which command and seed.
-const SHIPPED: &[u8] = include_bytes!("../../assets/policy.safetensors");
+/// `bcedge train` made them; their descriptions say with which command and seed.
+const SHIPPED_SAC: &[u8] = include_bytes!("../../assets/sac.safetensors");
+const SHIPPED_TAC: &[u8] = include_bytes!("../../assets/tac.safetensors");
+
+/// What is explored differs from start to start by the load alone.
+const EXPLORATION_SEED: u64 = 0;
 
 /// What observations and actions of this program mean.
 pub fn layout() -> Layout {
@@ -15,29 +22,67 @@ pub fn layout() -> Layout {
     Layout::new(VERSION, &NAMES, ACTIONS, &grid)
 }
 
-/// The policy this program was built with, and what made it.
-pub fn shipped() -> &'static (Actor, String) {
-    static PARSED: OnceLock<(Actor, String)> = OnceLock::new();
-    PARSED.get_or_init(|| {
-        // The bytes are part of the program, and a test reads them.
-        Actor::from_bytes(SHIPPED, &layout()).expect("the shipped policy is whole")
-    })
+/// A policy this program was built with, and what made it.
+pub type Shipped = (Actor, String);
+
+/// The policy `sac` this program was built with.
+pub fn shipped_sac() -> &'static Shipped {
+    static PARSED: OnceLock<Shipped> = OnceLock::new();
+    PARSED.get_or_init(|| parse(SHIPPED_SAC))
 }
 
-/// The actors that policies decide with. Whoever holds a copy can exchange them under way.
+/// The policy `tac` this program was built with.
+pub fn shipped_tac() -> &'static Shipped {
+    static PARSED: OnceLock<Shipped> = OnceLock::new();
+    PARSED.get_or_init(|| parse(SHIPPED_TAC))
+}
+
+fn parse(bytes: &[u8]) -> Shipped {
+    // The bytes are part of the program, and a test reads them.
+    Actor::from_bytes(bytes, &layout()).expect("a shipped policy is whole")
+}
+
+/// What trained policies decide with, and where they learn to. Copies share the actors: whoever has
+/// one can exchange them under way.
 #[derive(Clone, Debug)]
 pub struct Trained {
     pub sac: Arc<ArcSwap<Actor>>,
+    pub tac: Arc<ArcSwap<Actor>>,
+    /// Where experiences of `sac` go while the appliance learns. What finds no room is not learnt
+    /// from.
+    pub experiences: Option<SyncSender<Experience>>,
 }
 
 impl Trained {
-    /// With the policy this program was built with.
+    /// With the policies this program was built with, and without learning.
     pub fn shipped() -> Trained {
-        Trained::with(shipped().0.clone())
+        Trained::with(shipped_sac().0.clone())
     }
 
-    pub fn with(actor: Actor) -> Trained {
-        Trained { sac: Arc::new(ArcSwap::from_pointee(actor)) }
+    /// With this one for `sac`, and without learning.
+    pub fn with(sac: Actor) -> Trained {
+        let share = |actor| Arc::new(ArcSwap::from_pointee(actor));
+        Trained { sac: share(sac), tac: share(shipped_tac().0.clone()), experiences: None }
+    }
+
+    /// The policy `sac`: the actor's best choices, or, while it learns, now and then another.
+    pub fn sac(&self) -> Sac {
+        let actor = self.sac.clone();
+        let Some(sender) = self.experiences.clone() else {
+            return Sac::new(Steering::Planner, actor, Choice::Greedy, Learning::default());
+        };
+        let sink = move |experience: &Experience| {
+            // Full while the learner is busy, and closed when it has ended: serving goes on.
+            let _ = sender.try_send(experience.clone());
+        };
+        let learning = Learning { sink: Some(Box::new(sink)), ..Learning::default() };
+        Sac::new(Steering::Planner, actor, Choice::exploring(EXPLORATION_SEED), learning)
+    }
+
+    /// The policy `tac`, with so many instances of every model.
+    pub fn tac(&self, instances: InstanceCount) -> Sac {
+        let steering = Steering::BatchOnly(instances);
+        Sac::new(steering, self.tac.clone(), Choice::Greedy, Learning::default())
     }
 }
 
@@ -47,9 +92,10 @@ mod tests {
     use crate::scheduler::observation::FEATURES;
 
     #[test]
-    fn the_shipped_policy_is_one_for_this_program_and_says_what_made_it() {
-        let (actor, made_by) = shipped();
-        assert_eq!((actor.observation(), actor.actions()), (FEATURES, ACTIONS));
-        assert!(made_by.contains("bcedge train"), "{made_by}");
+    fn the_shipped_policies_are_for_this_program_and_say_what_made_them() {
+        for (actor, made_by) in [shipped_sac(), shipped_tac()] {
+            assert_eq!((actor.observation(), actor.actions()), (FEATURES, ACTIONS));
+            assert!(made_by.contains("bcedge train"), "{made_by}");
+        }
     }
 }

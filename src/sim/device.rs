@@ -22,26 +22,34 @@ struct Active {
 #[derive(Debug)]
 pub struct Device<'a> {
     surfaces: &'a Surfaces,
+    /// Execution time alone in ns and share of the device, by model and then by items.
+    curves: Vec<Vec<(f64, f64)>>,
     active: Vec<Active>,
     /// Speed of the whole device, 1 as profiled; a power mode or heat lowers it.
     speed: f64,
     now: Nanos,
     rng: Xoshiro256PlusPlus,
-    /// When the next batch ends.
+    /// When the next batch ends, and its place among the active ones.
     next_end: Nanos,
+    next: usize,
     /// Time during which the device was busy, weighted by how much of it.
     busy_ns: f64,
 }
 
 impl<'a> Device<'a> {
     pub fn new(surfaces: &'a Surfaces, seed: u64) -> Device<'a> {
+        let curves = surfaces.models.iter().map(|model| {
+            (0..=model.max_batch.0).map(|n| (model.alone(n.max(1)), model.occupancy(n.max(1))))
+        });
         Device {
             surfaces,
+            curves: curves.map(Iterator::collect).collect(),
             active: Vec::new(),
             speed: 1.0,
             now: Nanos::ZERO,
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             next_end: Nanos::MAX,
+            next: 0,
             busy_ns: 0.0,
         }
     }
@@ -59,10 +67,14 @@ impl<'a> Device<'a> {
     /// Starts a batch.
     pub fn start(&mut self, model: ModelId, instance: u16, items: BatchSize, now: Nanos) {
         self.advance(now);
-        let surface = &self.surfaces.models[model.index()];
+        // A request with more items than the model's largest batch runs alone.
+        let known = self.curves[model.index()].get(items.get()).copied();
+        let (alone, occupancy) = known.unwrap_or_else(|| {
+            let surface = &self.surfaces.models[model.index()];
+            (surface.alone(items.0), surface.occupancy(items.0))
+        });
         let spread: f64 = StandardNormal.sample(&mut self.rng);
-        let left = surface.alone(items.0) * (self.surfaces.noise * spread).exp();
-        let occupancy = surface.occupancy(items.0);
+        let left = alone * (self.surfaces.noise * spread).exp();
         self.active.push(Active { model, instance, left, occupancy, speed: 1.0 });
         self.settle();
     }
@@ -70,12 +82,12 @@ impl<'a> Device<'a> {
     /// The batch that ends now.
     pub fn finish(&mut self, now: Nanos) -> Option<(ModelId, u16)> {
         self.advance(now);
-        let first = |a: &&Active, b: &&Active| (a.left / a.speed).total_cmp(&(b.left / b.speed));
-        let first = self.active.iter().min_by(first)?;
-        let (model, instance) = (first.model, first.instance);
-        self.active.retain(|run| (run.model, run.instance) != (model, instance));
+        if self.active.is_empty() {
+            return None;
+        }
+        let ended = self.active.swap_remove(self.next);
         self.settle();
-        Some((model, instance))
+        Some((ended.model, ended.instance))
     }
 
     /// Changes the speed of the whole device.
@@ -99,10 +111,13 @@ impl<'a> Device<'a> {
     fn settle(&mut self) {
         let total: f64 = self.active.iter().map(|run| run.occupancy).sum();
         let mut soonest = f64::INFINITY;
-        for run in &mut self.active {
+        for (index, run) in self.active.iter_mut().enumerate() {
             let multiplier = self.surfaces.multiplier(run.occupancy, total - run.occupancy);
             run.speed = self.speed / multiplier;
-            soonest = soonest.min(run.left.max(0.0) / run.speed);
+            let time = run.left.max(0.0) / run.speed;
+            if time < soonest {
+                (soonest, self.next) = (time, index);
+            }
         }
         self.next_end =
             if self.active.is_empty() { Nanos::MAX } else { self.now + Nanos(soonest as u64 + 1) };

@@ -3,9 +3,10 @@
 
 use super::arrivals::LoadShape;
 use super::surface::{ModelSurface, Surfaces};
+use crate::config::bounds;
 use crate::units::Nanos;
 use crate::workload::Bursts;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How requests come in a run. `level` is the mean rate of every model as a multiple of the
 /// capacity: the highest rate, the same for all models, that a fixed choice of batch sizes and
@@ -14,21 +15,76 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub enum Load {
     /// Poisson arrivals at a constant rate.
-    Steady { level: f64 },
+    Steady {
+        #[serde(deserialize_with = "level")]
+        level: f64,
+    },
     /// Bursts and calms in turn, each model by itself: this `share` of the time arrivals come at
     /// `factor` times the mean rate, for `mean_s` seconds on average.
-    Bursty { level: f64, share: f64, factor: f64, mean_s: f64 },
+    Bursty {
+        #[serde(deserialize_with = "level")]
+        level: f64,
+        #[serde(deserialize_with = "bounds::share")]
+        share: f64,
+        #[serde(deserialize_with = "bounds::number::<1, 1_000, _>")]
+        factor: f64,
+        #[serde(deserialize_with = "bounds::number::<0, 3_600, _>")]
+        mean_s: f64,
+    },
     /// From `low` to `high` times the level and back, once in a run.
-    Day { level: f64, low: f64, high: f64 },
+    Day {
+        #[serde(deserialize_with = "level")]
+        level: f64,
+        #[serde(deserialize_with = "bounds::number::<0, 100, _>")]
+        low: f64,
+        #[serde(deserialize_with = "bounds::number::<0, 100, _>")]
+        high: f64,
+    },
     /// Some models are popular and the others come at `cold` times the level; halfway they swap.
     /// The device has as much to do before as after.
-    Shift { level: f64, cold: f64 },
+    Shift {
+        #[serde(deserialize_with = "level")]
+        level: f64,
+        #[serde(deserialize_with = "bounds::share")]
+        cold: f64,
+    },
     /// A constant rate, while the device has `speed` times its speed in the middle third of the run.
-    SlowDown { level: f64, speed: f64 },
+    SlowDown {
+        #[serde(deserialize_with = "level")]
+        level: f64,
+        #[serde(deserialize_with = "bounds::share")]
+        speed: f64,
+    },
     /// Poisson arrivals of every model at so many requests per second, whatever the device can do.
-    Even { per_s: f64 },
+    Even {
+        #[serde(deserialize_with = "rate")]
+        per_s: f64,
+    },
     /// Poisson arrivals at a rate of its own for each model, in the order of the models.
     Rates { per_s: Vec<f64> },
+}
+
+/// A level: enough to tell anything, and not so little that nothing happens.
+fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    bounded(deserializer, 0.01, 100.0, "a level from 0.01 to 100")
+}
+
+/// Requests per second.
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    bounded(deserializer, 0.01, 1e6, "a rate from 0.01 to 1000000 per second")
+}
+
+fn bounded<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    least: f64,
+    most: f64,
+    expected: &str,
+) -> Result<f64, D::Error> {
+    let value = bounds::number::<0, 1_000_000, _>(deserializer)?;
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(serde::de::Error::custom(format_args!("{value} is out of range; expected {expected}")))
 }
 
 /// A load in figures, for one device and one length of a run.
@@ -45,6 +101,37 @@ pub struct LoadPlan {
 }
 
 impl Load {
+    /// What is wrong with it although each field is valid, by field.
+    pub fn check(&self, models: usize) -> Option<(&'static str, String)> {
+        match self {
+            &Load::Bursty { share, factor, .. } if factor <= 1.0 || factor * share > 1.0 => {
+                let most = 1.0 / share;
+                let what = format!(
+                    "with a share of {share} a burst can have a factor above 1 and up to {most:.3}, \
+                     not {factor}: there is nothing left for the calms"
+                );
+                Some(("factor", what))
+            }
+            Load::Bursty { mean_s, .. } if *mean_s <= 0.0 => {
+                Some(("mean_s", "a burst has to last some time; above 0 is expected".into()))
+            }
+            Load::Day { low, high, .. } if high <= low => {
+                Some(("high", format!("a day that goes from {low} to {high} does not rise")))
+            }
+            Load::Rates { per_s } if per_s.len() != models => {
+                let what = format!(
+                    "{} rates for {models} networks; one for each is expected",
+                    per_s.len()
+                );
+                Some(("per_s", what))
+            }
+            Load::Rates { per_s } if !per_s.iter().all(|rate| (0.01..=1e6).contains(rate)) => {
+                Some(("per_s", "every rate has to be from 0.01 to 1000000 per second".into()))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the load stays as it is for the whole run.
     pub fn is_steady(&self) -> bool {
         matches!(self, Load::Steady { .. } | Load::Even { .. } | Load::Rates { .. })

@@ -19,46 +19,48 @@ impl ModelSurface {
     }
 }
 
-/// Lowers the limits of models until all of their instances fit at the same time, each with its
-/// largest batch: first the largest batches, when not even one instance of each fits, then the
-/// numbers of instances, which grow in turns.
-///
-/// # Errors
-/// When not even single items fit.
-pub(super) fn limit(surfaces: &mut Surfaces) -> Result<(), String> {
-    let room = surfaces.memory_bytes;
-    let weights: u64 = surfaces.models.iter().map(|m| m.weight_bytes).sum();
-    let needed =
-        |models: &[ModelSurface]| weights + models.iter().map(|m| m.instance()).sum::<u64>();
-    while needed(&surfaces.models) > room {
-        let largest = surfaces.models.iter_mut().filter(|m| m.max_batch.0 > 1);
-        let Some(model) = largest.max_by_key(|m| m.scratch(m.max_batch.0)) else {
-            return Err(format!(
-                "one instance of each model takes {} MiB, and the device has {} MiB for them",
-                needed(&surfaces.models) >> 20,
-                room >> 20
-            ));
-        };
-        model.max_batch.0 /= 2;
-        let max = model.max_batch.0;
-        let kept = model.alone_ns.iter().filter(|&&(batch, _)| batch <= max).count().max(1);
-        model.alone_ns.truncate(kept);
-        model.occupancy.truncate(kept);
-    }
-    let mut used = needed(&surfaces.models);
-    let wanted: Vec<u16> = surfaces.models.iter().map(|m| m.max_instances).collect();
-    surfaces.models.iter_mut().for_each(|model| model.max_instances = 1);
-    loop {
-        let mut grown = false;
-        for (model, &wanted) in surfaces.models.iter_mut().zip(&wanted) {
-            if model.max_instances < wanted && used + model.instance() <= room {
-                model.max_instances += 1;
-                used += model.instance();
-                grown = true;
-            }
+impl Surfaces {
+    /// Lowers the limits of models until all of their instances fit at the same time, each with its
+    /// largest batch: first the largest batches, when not even one instance of each fits, then the
+    /// numbers of instances, which grow in turns.
+    ///
+    /// # Errors
+    /// When not even single items fit.
+    pub fn limit_to_memory(&mut self) -> Result<(), String> {
+        let room = self.memory_bytes;
+        let weights: u64 = self.models.iter().map(|m| m.weight_bytes).sum();
+        let needed =
+            |models: &[ModelSurface]| weights + models.iter().map(|m| m.instance()).sum::<u64>();
+        while needed(&self.models) > room {
+            let largest = self.models.iter_mut().filter(|m| m.max_batch.0 > 1);
+            let Some(model) = largest.max_by_key(|m| m.scratch(m.max_batch.0)) else {
+                return Err(format!(
+                    "one instance of each model takes {} MiB, and the device has {} MiB for them",
+                    needed(&self.models) >> 20,
+                    room >> 20
+                ));
+            };
+            model.max_batch.0 /= 2;
+            let max = model.max_batch.0;
+            let kept = model.alone_ns.iter().filter(|&&(batch, _)| batch <= max).count().max(1);
+            model.alone_ns.truncate(kept);
+            model.occupancy.truncate(kept);
         }
-        if !grown {
-            return Ok(());
+        let mut used = needed(&self.models);
+        let wanted: Vec<u16> = self.models.iter().map(|m| m.max_instances).collect();
+        self.models.iter_mut().for_each(|model| model.max_instances = 1);
+        loop {
+            let mut grown = false;
+            for (model, &wanted) in self.models.iter_mut().zip(&wanted) {
+                if model.max_instances < wanted && used + model.instance() <= room {
+                    model.max_instances += 1;
+                    used += model.instance();
+                    grown = true;
+                }
+            }
+            if !grown {
+                return Ok(());
+            }
         }
     }
 }
@@ -127,7 +129,7 @@ mod tests {
     fn all_that_may_run_fits() {
         let limits = |memory| {
             let mut surfaces = surfaces(memory);
-            limit(&mut surfaces).map(|()| {
+            surfaces.limit_to_memory().map(|()| {
                 let limits = |m: &ModelSurface| (m.max_batch.0, m.max_instances);
                 surfaces.models.iter().map(limits).collect::<Vec<_>>()
             })

@@ -1,23 +1,31 @@
 //! What the modelled platforms have to know of a network.
 
+use crate::config::bounds;
 use serde::{Deserialize, Serialize};
 
 /// A network by its size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
+    #[serde(deserialize_with = "bounds::name")]
     pub name: String,
     pub kind: Kind,
     /// Multiply-adds of one item.
+    #[serde(deserialize_with = "bounds::number::<1, 1_000_000_000_000_000, _>")]
     pub macs: f64,
+    #[serde(deserialize_with = "bounds::number::<1, 1_000_000_000_000, _>")]
     pub parameters: f64,
     /// Elements of all activations of one item, as far as kernels write them to memory.
+    #[serde(deserialize_with = "bounds::number::<1, 1_000_000_000_000, _>")]
     pub activation_elements: f64,
     /// Most elements of one item that have to be in memory at once.
+    #[serde(deserialize_with = "bounds::number::<1, 1_000_000_000_000, _>")]
     pub peak_activation_elements: f64,
     /// Kernels that an optimised engine launches.
+    #[serde(deserialize_with = "bounds::number::<1, 1_000_000, _>")]
     pub kernels: f64,
     /// Default SLO on a Jetson-class device.
+    #[serde(deserialize_with = "bounds::number::<1, 600_000, _>")]
     pub slo_ms: f64,
 }
 

@@ -2,10 +2,9 @@
 //! device's published compute, bandwidth and memory. A model, not a measurement, and said so
 //! wherever it is shown.
 
-use super::memory;
 use super::network::{Kind, Network};
 use super::surface::{ModelSurface, Surfaces};
-use crate::config::auto_slo_us;
+use crate::config::{self, ConfigErrors, auto_slo_us, bounds};
 use crate::units::{BatchSize, Nanos};
 use serde::{Deserialize, Serialize};
 
@@ -17,24 +16,35 @@ pub struct Platform {
     /// Where the figures come from.
     pub source: String,
     /// Peak of dense FP16 arithmetic, multiply and add counted as two.
+    #[serde(deserialize_with = "bounds::number::<1, 1_000_000_000, _>")]
     pub peak_gflops: f64,
+    #[serde(deserialize_with = "bounds::number::<1, 1_000_000, _>")]
     pub bandwidth_gb_per_s: f64,
+    #[serde(deserialize_with = "bounds::within::<1, 16_777_216, _, _>")]
     pub memory_mib: u64,
     /// Time between the starts of two small kernels of one stream.
+    #[serde(deserialize_with = "bounds::number::<0, 100_000, _>")]
     pub launch_us: f64,
     /// Threads that the device runs at once.
+    #[serde(deserialize_with = "bounds::number::<1, 1_000_000_000, _>")]
     pub threads: f64,
     /// Share of the peak that dense convolutions reach.
+    #[serde(deserialize_with = "bounds::share")]
     pub dense_efficiency: f64,
     /// The same for networks of depthwise convolutions.
+    #[serde(deserialize_with = "bounds::share")]
     pub depthwise_efficiency: f64,
     /// The same for transformers.
+    #[serde(deserialize_with = "bounds::share")]
     pub attention_efficiency: f64,
     /// See [`Surfaces::contention`].
+    #[serde(deserialize_with = "bounds::number::<0, 10, _>")]
     pub contention: f64,
     /// See [`Surfaces::noise`].
+    #[serde(deserialize_with = "bounds::number::<0, 1, _>")]
     pub noise: f64,
     /// Memory the system and other programs take.
+    #[serde(deserialize_with = "bounds::within::<0, 16_777_216, _, _>")]
     pub reserved_mib: u64,
 }
 
@@ -48,7 +58,50 @@ const ELEMENTS_PER_THREAD: f64 = 4.0;
 /// A batch takes at least this share of the device.
 const LEAST_OCCUPANCY: f64 = 0.05;
 
+/// The platforms this program was built with: name of the file without its ending, and its text.
+const BUILT_IN: [(&str, &str); 4] = [
+    ("nano", include_str!("../../assets/platforms/nano.ron")),
+    ("tx2", include_str!("../../assets/platforms/tx2.ron")),
+    ("xavier_nx", include_str!("../../assets/platforms/xavier_nx.ron")),
+    ("orin_nano", include_str!("../../assets/platforms/orin_nano.ron")),
+];
+
 impl Platform {
+    /// Names of the platforms this program was built with.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        BUILT_IN.into_iter().map(|(name, _)| name)
+    }
+
+    /// One of them.
+    ///
+    /// # Errors
+    /// A text for the operator, for a name that is none of [`Platform::names`].
+    pub fn built_in(name: &str) -> Result<Platform, String> {
+        match BUILT_IN.iter().find(|(known, _)| *known == name) {
+            Some((_, text)) => {
+                let file = format!("assets/platforms/{name}.ron");
+                config::parse_strictly(&file, (*text).into(), Platform::check)
+                    .map_err(|ConfigErrors(report)| report.to_string())
+            }
+            None => Err(format!(
+                "there is no platform '{name}'; there are {}",
+                Platform::names().collect::<Vec<_>>().join(", ")
+            )),
+        }
+    }
+
+    /// What is wrong with it although each field is valid, by field.
+    pub fn check(&self) -> Vec<(&'static str, String)> {
+        if self.reserved_mib < self.memory_mib {
+            return Vec::new();
+        }
+        let (reserved, memory) = (self.reserved_mib, self.memory_mib);
+        vec![(
+            "reserved_mib",
+            format!("{reserved} MiB are reserved of {memory} MiB; less is expected"),
+        )]
+    }
+
     /// Execution time alone in seconds, and the share of the device it fills.
     ///
     /// A roofline for the whole network: launching its kernels, then the longer of computing and
@@ -115,7 +168,7 @@ impl Platform {
             noise: self.noise,
             memory_bytes: self.memory_mib.saturating_sub(self.reserved_mib) << 20,
         };
-        memory::limit(&mut surfaces).map_err(|why| format!("{}: {why}", self.name))?;
+        surfaces.limit_to_memory().map_err(|why| format!("{}: {why}", self.name))?;
         Ok(surfaces)
     }
 }

@@ -6,7 +6,7 @@ use super::learn::Knowledge;
 use super::memory::Memory;
 use super::surface::Surfaces;
 use super::tally::{RunResult, Tally};
-use crate::pipeline::{Action, Event, ModelSettings, Pipeline, Request, Settings};
+use crate::pipeline::{Action, Event, ModelSettings, Order, Pipeline, Request, Settings};
 use crate::scheduler::Policy;
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos, RequestId};
 
@@ -84,6 +84,13 @@ impl<'a> Simulation<'a> {
             });
         }
         simulation
+    }
+
+    /// Lets waiting requests run in this order.
+    #[must_use]
+    pub fn with_order(mut self, order: Order) -> Simulation<'a> {
+        self.pipeline.set_order(order);
+        self
     }
 
     /// Runs to the end, and until everything that arrived is answered.

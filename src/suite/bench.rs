@@ -1,6 +1,6 @@
 //! A device with its models and SLOs, ready to run any policies under any load.
 
-use crate::pipeline::Settings;
+use crate::pipeline::{Order, Settings};
 use crate::scheduler::Policy;
 use crate::sim::{
     Arrivals, Knowledge, LoadPlan, RunResult, Simulation, SimulationSettings, SloMix, Surfaces,
@@ -21,6 +21,8 @@ pub struct Bench {
     /// What requests bring, as multiples of the models' SLOs in `surfaces`.
     pub slo: SloMix,
     pub pipeline: Settings,
+    /// In which waiting requests run.
+    pub order: Order,
     /// Requests that may wait for a model.
     pub queue_bound: u32,
 }
@@ -39,6 +41,7 @@ impl Bench {
                 hang_factor: defaults.hang_factor,
                 hang_floor: Nanos::from_millis(defaults.hang_floor_ms),
             },
+            order: Order::default(),
             queue_bound: 256,
         }
     }
@@ -65,7 +68,7 @@ impl Bench {
         let arrivals = Arrivals::new(&load.shape, &load.rates_per_s, self.slo.clone(), seed)?;
         let run =
             Simulation::new(&settings, &self.surfaces, &self.knowledge, policies, arrivals, seed);
-        Ok(run.run())
+        Ok(run.with_order(self.order).run())
     }
 }
 

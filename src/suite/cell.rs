@@ -7,6 +7,7 @@ use super::roster::{self, FAIR_ORACLE, ORACLE};
 use super::stats::Estimate;
 use super::tune::{Effort, FLOOR, Tuned, oracles};
 use crate::scheduler::Policy;
+use crate::scheduler::trained::Trained;
 use crate::sim::{Load, LoadPlan, RunResult};
 
 /// Violations of a model are within this share where the load is feasible.
@@ -54,6 +55,8 @@ pub struct Plan {
     pub shortened: f64,
     pub effort: Effort,
     pub seed: u64,
+    /// What the trained policies decide with.
+    pub trained: Trained,
 }
 
 /// Where a cell belongs.
@@ -91,8 +94,8 @@ pub fn run(
     let context = Context { bench, load: &figures, seconds, seeds: &seeds, meter };
     let mut rows = Vec::new();
     for &policy in &plan.policies {
-        let (_, settings) = roster::set_up(policy, bench, tuned, &figures);
-        let policies = || roster::set_up(policy, bench, tuned, &figures).0;
+        let (_, settings) = roster::set_up(policy, bench, tuned, &figures, &plan.trained);
+        let policies = || roster::set_up(policy, bench, tuned, &figures, &plan.trained).0;
         rows.push(context.row(policy, settings, &policies)?);
     }
     for (name, choice) in roster::oracle_rows(&found) {

@@ -4,6 +4,7 @@ use super::bench::Bench;
 use super::cell::{self, Meter, NamedLoad, Place, Plan};
 use super::results::Cell;
 use super::tune::{Tuned, tune};
+use crate::pipeline::Order;
 use crate::sim::{Load, SloMix, Surfaces};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,8 +61,22 @@ pub struct Grid {
     pub slo_sets: Vec<SloSet>,
     pub loads: Vec<NamedLoad>,
     pub plan: Plan,
+    pub rules: Rules,
+}
+
+/// The house rules, which are the same for all policies. All of them hold, unless somebody wants to
+/// know what they are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
     /// Refuse at once what can't be in time; without it only a full queue refuses.
     pub admission: bool,
+    pub order: Order,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules { admission: true, order: Order::Deadline }
+    }
 }
 
 impl Grid {
@@ -113,7 +128,8 @@ impl Grid {
         let mut bench = Bench::new(surfaces, set.mix.clone(), seed(0));
         let tuned = tune(&bench, self.plan.effort, seed(1))
             .map_err(|why| format!("{} with {} SLOs: {why}", platform.name, set.name))?;
-        bench.pipeline.feasible_only = self.admission;
+        bench.pipeline.feasible_only = self.rules.admission;
+        bench.order = self.rules.order;
         let place = Place { platform: &platform.name, modelled: platform.modelled, slo: &set.name };
         Ok((place, bench, tuned))
     }

@@ -1,12 +1,15 @@
 //! The suite: every policy on every platform, SLO set and load, under the same arrivals.
 
+pub mod ablation;
 pub mod bench;
 pub mod capacity;
 pub mod cell;
 pub mod choice;
 pub mod grid;
+pub mod report;
 pub mod results;
 pub mod roster;
+pub mod scenario;
 pub mod search;
 pub mod stats;
 pub mod summary;

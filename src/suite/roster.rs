@@ -4,6 +4,7 @@ use super::bench::Bench;
 use super::choice::Choice;
 use super::tune::{Oracles, Tuned};
 use crate::config::PolicyConfig;
+use crate::scheduler::trained::Trained;
 use crate::scheduler::{self, POLICIES, Policy};
 use crate::sim::LoadPlan;
 use crate::units::{BatchSize, InstanceCount};
@@ -44,6 +45,7 @@ pub fn set_up(
     bench: &Bench,
     tuned: &Tuned,
     load: &LoadPlan,
+    trained: &Trained,
 ) -> (Vec<Box<dyn Policy>>, Option<String>) {
     match name {
         "fixed" => (tuned.fixed.policies(load), Some(tuned.fixed.to_string())),
@@ -53,7 +55,13 @@ pub fn set_up(
             let policies = models.filter_map(|model| {
                 let config = PolicyConfig::default();
                 let instances = InstanceCount(model.max_instances);
-                scheduler::make_named(name, &config, BatchSize(model.max_batch.0), instances)
+                scheduler::make_named(
+                    name,
+                    &config,
+                    BatchSize(model.max_batch.0),
+                    instances,
+                    trained,
+                )
             });
             (policies.collect(), None)
         }

@@ -63,10 +63,12 @@ impl Setting for Choice {
     }
 }
 
+type TryOut<'a, S> = Box<dyn FnMut(&S) -> Result<Trial, String> + 'a>;
+
 /// Remembers what has been tried.
 pub struct Search<'a, S> {
     models: &'a [ModelSurface],
-    try_out: Box<dyn FnMut(&S) -> Result<Trial, String> + 'a>,
+    try_out: TryOut<'a, S>,
     tried: HashMap<S, Trial>,
 }
 

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
+    /// Switches learning while serving on or off; `None`: the other way.
+    Learning { on: Option<bool> },
     /// Every model (or one) changes to the next policy of [`crate::scheduler::POLICIES`].
     NextPolicy { model: Option<String> },
     /// Every model (or one) changes to this policy.

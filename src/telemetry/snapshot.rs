@@ -18,6 +18,7 @@ pub struct Snapshot {
     pub connections: u32,
     pub totals: Totals,
     pub models: Vec<ModelSnapshot>,
+    pub learning: LearningSnapshot,
     pub device: DeviceSnapshot,
     /// Newest last, at most [`crate::telemetry::MAX_EVENTS`].
     pub events: Arc<Vec<Event>>,
@@ -157,10 +158,52 @@ pub struct ModelSnapshot {
     pub batch_totals: Vec<BatchTotal>,
     /// When the last batch ended, in milliseconds since 1970; 0: none has run.
     pub last_inference_unix_ms: u64,
+    /// What a trained policy thought of its last decision; `None` under a rule.
+    pub insight: Option<InsightSnapshot>,
+    /// Measured over profiled execution time of late, neighbours taken out; 1: as profiled.
+    pub drift: f64,
+    /// How many times longer executions take beside their usual neighbours than alone.
+    pub crowding: f64,
     /// Newest last.
     pub decisions: Vec<DecisionLine>,
     /// Since the start.
     pub decisions_total: u64,
+}
+
+/// What a trained policy thought of its last decision for a model. Actions are counted as
+/// [`crate::scheduler::actions`] does: all batch sizes of one instance come first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InsightSnapshot {
+    /// By action; 0 where it is not allowed.
+    pub probabilities: Vec<f32>,
+    /// Why each action is not allowed; empty where it is.
+    pub masked: Vec<String>,
+    /// The one in force.
+    pub action: usize,
+    /// Of the choice, in nats.
+    pub entropy: f32,
+}
+
+/// How learning while serving goes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LearningSnapshot {
+    /// The switch.
+    pub enabled: bool,
+    /// Its thread runs. Serving does not need it.
+    pub alive: bool,
+    /// The weights that serving began with: `shipped`, or a file.
+    pub weights: String,
+    /// Where what is learnt is kept.
+    pub file: String,
+    /// Decisions remembered with what came of them.
+    pub experiences: u64,
+    pub updates: u64,
+    /// Of the last update: mean entropy of the policy in nats, the temperature, the critics' loss,
+    /// the value they expect.
+    pub entropy: f32,
+    pub temperature: f32,
+    pub critic_loss: f32,
+    pub value: f32,
 }
 
 /// All batches of one size since the start.

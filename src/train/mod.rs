@@ -6,13 +6,12 @@
 //!            └───────────── next round ────────────┴────────────── weights ──────────────┘
 //! ```
 //!
-//! First the actor imitates a teacher: on many worlds, the limits that a search found best for each
-//! of them. Then it goes on from there by soft actor-critic.
+//! First the actor imitates the planner. Then it goes on from there by soft actor-critic, its rewards
+//! counted against the planner's under the same arrivals.
 
 mod rollout;
-mod teacher;
 mod trainer;
 mod world;
 
-pub use trainer::{Options, Progress, Trainer};
+pub use trainer::{Options, Round, Subject, Trainer, UPDATES_PER_ROUND, transition};
 pub use world::{Materials, World};

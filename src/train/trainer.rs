@@ -1,73 +1,88 @@
-//! The training run: imitation, then rounds of play and learning.
+//! The training run: imitation of the planner, then rounds of play and learning.
 
-use super::rollout::experiences;
-use super::teacher::{self, Lesson};
+use super::rollout::{self, Played};
 use super::world::{Materials, World};
 use crate::scheduler::actions::ACTIONS;
-use crate::scheduler::learned::{Choice, Experience};
+use crate::scheduler::learned::{Choice, Experience, Steering};
 use crate::scheduler::observation::FEATURES;
 use crate::scheduler::sac::{Actor, Learner, Replay, SacConfig, Schedule, Transition, UpdateStats};
+use crate::units::InstanceCount;
 use arc_swap::ArcSwap;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Mutex;
 
 /// How a policy is trained.
 #[derive(Clone, Debug)]
 pub struct Options {
+    pub subject: Subject,
     pub materials: Materials,
     pub seed: u64,
-    /// Worlds that the teacher is searched on.
-    pub lessons: u64,
-    /// Steps of imitation.
-    pub imitations: u64,
-    /// Rounds of play and learning.
-    pub rounds: u64,
-    /// Threads for searching and playing beside the one that learns.
-    pub threads: usize,
+    /// Updates of the networks in all.
+    pub updates: u64,
     pub sac: SacConfig,
 }
 
+/// What is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The policy `sac`: batch size and instances, as limits for the planner.
+    Sac,
+    /// The policy `tac`: batch size only.
+    Tac,
+}
+
+impl Subject {
+    /// In one world; `tac` is told its instances, and meets all that are tuned.
+    fn steering(self, seed: u64) -> Steering {
+        match self {
+            Subject::Sac => Steering::Planner,
+            Subject::Tac => Steering::BatchOnly(InstanceCount(1 + (seed % MOST_TUNED) as u16)),
+        }
+    }
+}
+
+/// Instances that `tac` is trained with: up to this.
+const MOST_TUNED: u64 = 4;
 /// Worlds played in a round, and updates meanwhile.
 const WORLDS_PER_ROUND: u64 = 4;
-const UPDATES_PER_ROUND: u64 = 100;
+pub const UPDATES_PER_ROUND: u64 = 100;
 /// Seconds that a world is played for.
 const SECONDS: u64 = 12;
-/// Every so manieth experience is kept: neighbours in time are alike.
-const KEEP_EVERY: u64 = 1;
-/// Experiences the replay holds.
+/// Experiences the replay holds, and must hold before anything is learnt from it.
 const REPLAY: usize = 400_000;
-/// Before learning from it, it must hold this many.
 const LEAST_REPLAY: usize = 20_000;
-/// Rows of an imitation step.
+/// Worlds that the planner is imitated on, and the steps and rows that takes.
+const DEMONSTRATIONS: u64 = 60;
+const IMITATIONS: usize = 4_000;
 const IMITATION_BATCH: usize = 256;
-/// Worlds of the lessons, of play and of validation must not meet.
+/// Worlds of play and of demonstrations must not meet.
 const PLAY_SEEDS: u64 = 1 << 32;
 
 impl Options {
     /// The settings that the shipped policy is trained with.
-    pub fn new(materials: Materials, seed: u64) -> Options {
+    pub fn new(subject: Subject, materials: Materials, seed: u64) -> Options {
+        let updates = 200_000;
         let mut sac = SacConfig::new(FEATURES, ACTIONS);
         sac.batch = 256;
         sac.actor_rate = 1e-4;
         sac.critic_rate = 1e-3;
-        sac.initial_alpha = 0.003;
-        sac.target_entropy = Schedule { start: 0.15, end: 0.04, updates: 60_000 };
-        Options { materials, seed, lessons: 300, imitations: 6_000, rounds: 1_500, threads: 2, sac }
+        sac.initial_alpha = 0.01;
+        sac.target_entropy = Schedule { start: 0.3, end: 0.05, updates: 40_000 };
+        Options { subject, materials, seed, updates, sac }
     }
 }
 
-/// Where a training run is.
-#[derive(Clone, Copy, Debug)]
-pub enum Progress {
-    /// Lessons searched, and the mean gain of their limits over the planner, in utility.
-    Lessons { done: u64, gain: f64 },
-    /// Steps of imitation, and their loss in nats.
-    Imitation { done: u64, loss: f32 },
-    /// Rounds played, the mean utility of the last one's worlds, and how learning goes.
-    Round { done: u64, utility: f64, stats: UpdateStats },
+/// How a round went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Round {
+    /// Mean utility of the worlds that were played, less what the planner by itself reached in them:
+    /// an explorer's, below what the policy is worth.
+    pub gain: f64,
+    /// Of the last update.
+    pub stats: UpdateStats,
+    /// Updates after which the learner went back to its last good weights.
+    pub setbacks: u64,
 }
 
 /// A training run.
@@ -79,34 +94,61 @@ pub struct Trainer {
 }
 
 impl Trainer {
+    /// Begins one: the actor imitates the planner.
+    ///
     /// # Errors
-    /// A setting that is out of its range.
+    /// A setting out of its range, or a world that can't be run.
     pub fn new(options: Options) -> Result<Trainer, String> {
-        let learner =
-            Learner::new(options.sac.clone(), options.seed).map_err(|e| e.to_string())?;
-        Ok(Trainer { learner, replay: Replay::new(REPLAY, FEATURES, ACTIONS), round: 0, options })
+        let learner = Learner::new(options.sac.clone(), options.seed).map_err(|e| e.to_string())?;
+        let mut trainer = Trainer::resume(options, learner);
+        trainer.imitate()?;
+        Ok(trainer)
+    }
+
+    /// Goes on with a learner that was saved. What it remembered is played anew.
+    pub fn resume(options: Options, learner: Learner) -> Trainer {
+        let round = learner.updates() / UPDATES_PER_ROUND;
+        Trainer { learner, replay: Replay::new(REPLAY, FEATURES, ACTIONS), round, options }
+    }
+
+    pub fn learner(&self) -> &Learner {
+        &self.learner
     }
 
     pub fn actor(&self) -> Actor {
         self.learner.actor()
     }
 
-    /// Imitates the teacher.
-    ///
-    /// # Errors
-    /// A world that can't be run, or numbers that were not finite.
-    pub fn imitate(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<(), String> {
-        let rows = self.lessons(progress)?;
+    pub fn is_done(&self) -> bool {
+        self.learner.updates() >= self.options.updates
+    }
+
+    /// Before it learns by itself the actor is as good as the planner, and the normaliser has seen
+    /// what there is to see.
+    fn imitate(&mut self) -> Result<(), String> {
+        let actor = Arc::new(ArcSwap::from_pointee(self.learner.actor()));
+        let mut rows: Vec<Experience> = Vec::new();
+        for index in 0..DEMONSTRATIONS {
+            let seed = self.options.seed + index;
+            let world = World::random(&self.options.materials, SECONDS, seed)?;
+            let steering = self.options.subject.steering(seed);
+            let choose = || Choice::Rule;
+            rows.extend(rollout::play(&world, steering, &actor, choose, seed)?.experiences);
+        }
+        if rows.is_empty() {
+            return Err("the planner's runs gave nothing to imitate".into());
+        }
         for row in &rows {
             self.learner.normaliser_mut().observe(&row.observation);
         }
         self.learner.normaliser_mut().freeze(true);
         let mut random = Xoshiro256PlusPlus::seed_from_u64(self.options.seed);
         let (mut observations, mut masks) = (Vec::new(), Vec::new());
-        for done in 1..=self.options.imitations {
+        let mut goals = vec![0.0; IMITATION_BATCH * ACTIONS];
+        for _ in 0..IMITATIONS {
             observations.clear();
             masks.clear();
-            let mut goals = vec![0.0; IMITATION_BATCH * ACTIONS];
+            goals.fill(0.0);
             for goal in goals.chunks_exact_mut(ACTIONS) {
                 let row = &rows[random.random_range(0..rows.len())];
                 observations.extend_from_slice(&row.observation);
@@ -114,52 +156,9 @@ impl Trainer {
                 goal[row.action] = 1.0;
             }
             let loss = self.learner.imitate(&observations, &masks, &goals);
-            progress(Progress::Imitation { done, loss: loss.map_err(|e| e.to_string())? });
+            loss.map_err(|e| e.to_string())?;
         }
         Ok(())
-    }
-
-    /// Searches the lessons on all threads; the same rows however many there are.
-    fn lessons(&self, progress: &mut dyn FnMut(Progress)) -> Result<Vec<Experience>, String> {
-        let actor = Arc::new(ArcSwap::from_pointee(self.learner.actor()));
-        let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let lessons = self.options.lessons as usize;
-        let options = &self.options;
-        let work = |report: &mut dyn FnMut(usize, f64)| -> Result<(), String> {
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= lessons {
-                    return Ok(());
-                }
-                let seed = options.seed + index as u64;
-                let world = World::random(&options.materials, SECONDS, seed)?;
-                let lesson: Lesson = teacher::search(&world, &actor)?;
-                let rows = teacher::demonstrate(&world, &lesson, &actor, KEEP_EVERY)?;
-                // A poisoned list is one of a thread that panicked, which the scope passes on.
-                let mut found = found.lock().unwrap_or_else(|e| e.into_inner());
-                found.push((index, lesson.gain, rows));
-                let gain = found.iter().map(|(_, gain, _)| gain).sum::<f64>();
-                let count = found.len();
-                drop(found);
-                report(count, gain / count as f64);
-            }
-        };
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..options.threads.max(1))
-                .map(|_| scope.spawn(|| work(&mut |_, _| {})))
-                .collect();
-            let mut result = work(&mut |done, gain| {
-                progress(Progress::Lessons { done: done as u64, gain });
-            });
-            for other in others {
-                result = result.and(other.join().unwrap_or(Err("a thread panicked".into())));
-            }
-            result
-        })?;
-        let mut found = found.into_inner().unwrap_or_else(|e| e.into_inner());
-        found.sort_by_key(|&(index, _, _)| index);
-        let rows: Vec<Experience> = found.into_iter().flat_map(|(_, _, rows)| rows).collect();
-        if rows.is_empty() { Err("the lessons gave nothing to imitate".into()) } else { Ok(rows) }
     }
 
     /// One round: the actor plays new worlds while the learner learns from what was played before.
@@ -168,48 +167,50 @@ impl Trainer {
     /// # Errors
     /// A world that can't be run. Numbers that were not finite are no error: the learner goes back
     /// to its last good weights, and the round says how often.
-    pub fn round(&mut self) -> Result<(f64, UpdateStats, u64), String> {
+    pub fn round(&mut self) -> Result<Round, String> {
         let actor = Arc::new(ArcSwap::from_pointee(self.learner.actor()));
-        let first = PLAY_SEEDS + self.options.seed + self.round * WORLDS_PER_ROUND;
-        let materials = &self.options.materials;
+        let first = PLAY_SEEDS + self.options.seed * PLAY_SEEDS + self.round * WORLDS_PER_ROUND;
+        let (materials, subject) = (&self.options.materials, self.options.subject);
         let play = || -> Result<(f64, Vec<Experience>), String> {
-            let (mut utility, mut kept) = (0.0, Vec::new());
+            let (mut gain, mut kept) = (0.0, Vec::new());
             for seed in first..first + WORLDS_PER_ROUND {
                 let world = World::random(materials, SECONDS, seed)?;
                 let choose = || Choice::sampled(seed);
-                let (result, rows) = experiences(&world, &actor, choose, KEEP_EVERY, seed)?;
-                utility += result.utility / WORLDS_PER_ROUND as f64;
-                kept.extend(rows);
+                let steering = subject.steering(seed);
+                let Played { result, by_rule, experiences } =
+                    rollout::play(&world, steering, &actor, choose, seed)?;
+                gain += (result.utility - by_rule.utility) / WORLDS_PER_ROUND as f64;
+                kept.extend(experiences);
             }
-            Ok((utility, kept))
+            Ok((gain, kept))
         };
         let (learner, replay) = (&mut self.learner, &self.replay);
-        let (played, stats, setbacks) = std::thread::scope(|scope| {
+        let mut round = Round::default();
+        let played = std::thread::scope(|scope| {
             let player = scope.spawn(play);
-            let mut stats = UpdateStats::default();
-            let mut setbacks = 0;
             if replay.len() >= LEAST_REPLAY {
                 for _ in 0..UPDATES_PER_ROUND {
                     match learner.update(replay) {
-                        Ok(update) => stats = update,
-                        Err(_) => setbacks += 1,
+                        Ok(update) => round.stats = update,
+                        Err(_) => round.setbacks += 1,
                     }
                 }
             }
-            (player.join().unwrap_or(Err("the player panicked".into())), stats, setbacks)
+            player.join().unwrap_or(Err("a simulated run panicked".into()))
         });
-        let (utility, rows) = played?;
-        for row in &rows {
+        let (gain, experiences) = played?;
+        round.gain = gain;
+        for experience in &experiences {
             // What is not finite is refused, and counts for nothing.
-            let _ = self.replay.push(&transition(row));
+            let _ = self.replay.push(&transition(experience));
         }
         self.round += 1;
-        Ok((utility, stats, setbacks))
+        Ok(round)
     }
 }
 
 /// What the learner takes of an experience.
-pub(crate) fn transition(experience: &Experience) -> Transition<'_> {
+pub fn transition(experience: &Experience) -> Transition<'_> {
     Transition {
         observation: &experience.observation,
         mask: &experience.allowed,

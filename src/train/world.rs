@@ -1,10 +1,10 @@
 //! Domain randomisation: devices, models, SLOs and loads made up from a seed, wide enough that what
 //! is learnt over them holds on a user's own.
 
-use crate::sim::network::{self, Kind, Network};
+use crate::scheduler::Policy;
+use crate::sim::network::{Kind, Network};
 use crate::sim::platform::Platform;
 use crate::sim::{Load, LoadPlan, ModelSurface, RunResult, SloMix, Surfaces, device_time_ns};
-use crate::scheduler::Policy;
 use crate::suite::bench::{self, Bench};
 use crate::units::{BatchSize, Nanos};
 use rand::{RngExt, SeedableRng};
@@ -17,17 +17,6 @@ pub struct Materials {
     pub platforms: Vec<Platform>,
     /// Networks to serve on some of them; beside them, others are made up.
     pub networks: Vec<Network>,
-}
-
-impl Materials {
-    /// The shipped platforms and the reference networks, less those of these names.
-    pub fn without(platforms: Vec<Platform>, names: &[String]) -> Materials {
-        let kept = |name: &str| !names.iter().any(|without| without == name);
-        Materials {
-            platforms: platforms.into_iter().filter(|p| kept(&p.name)).collect(),
-            networks: network::reference().into_iter().filter(|n| kept(&n.name)).collect(),
-        }
-    }
 }
 
 /// A device with models under a load.
@@ -192,12 +181,7 @@ fn load(surfaces: &Surfaces, seconds: u64, dice: &mut Dice) -> LoadPlan {
         8 => Load::Shift { level: level.min(1.1), cold: dice.between(0.2, 0.7) },
         _ => Load::SlowDown { level: level.min(1.0), speed: dice.between(0.4, 0.9) },
     };
-    let mut plan = shape.plan(
-        surfaces,
-        capacity_per_s,
-        Nanos::ZERO,
-        bench::end(seconds),
-    );
+    let mut plan = shape.plan(surfaces, capacity_per_s, Nanos::ZERO, bench::end(seconds));
     if dice.chance(0.5) {
         let uneven: Vec<f64> = surfaces.models.iter().map(|_| dice.spread(0.2, 5.0)).collect();
         let work = surfaces.models.iter().map(work_s).zip(&uneven);
@@ -236,5 +220,51 @@ impl Dice {
     /// Even in the logarithm.
     fn spread(&mut self, low: f64, high: f64) -> f64 {
         low * (high / low).powf(self.0.random::<f64>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::network;
+
+    fn materials() -> Materials {
+        let platforms = Platform::names().map(|name| Platform::built_in(name).unwrap());
+        Materials { platforms: platforms.collect(), networks: network::reference() }
+    }
+
+    #[test]
+    fn every_seed_makes_a_world_and_always_the_same() {
+        let materials = materials();
+        let (mut reference, mut cores, mut uneven) = (0, 0, 0);
+        for seed in 0..500 {
+            let world = World::random(&materials, 5, seed).unwrap();
+            let again = World::random(&materials, 5, seed).unwrap();
+            assert_eq!(world.bench.surfaces, again.bench.surfaces, "seed {seed}");
+            assert_eq!(world.load, again.load, "seed {seed}");
+            let surfaces = &world.bench.surfaces;
+            assert!((2..=8).contains(&world.models()), "seed {seed}");
+            assert!(
+                world.load.rates_per_s.iter().all(|&r| r >= LEAST_REQUESTS_PER_S && r.is_finite())
+            );
+            let all: f64 = world.load.rates_per_s.iter().sum();
+            assert!(all <= MOST_REQUESTS_PER_S + 8.0 * LEAST_REQUESTS_PER_S, "seed {seed}: {all}");
+            reference += usize::from(surfaces.models[0].name == "yolov5s");
+            cores += usize::from(surfaces.models[0].occupancy.windows(2).all(|w| w[0] == w[1]));
+            uneven += usize::from(world.load.rates_per_s.windows(2).any(|w| w[0] != w[1]));
+        }
+        for (what, count) in [("reference", reference), ("cores", cores), ("uneven", uneven)] {
+            assert!((50..450).contains(&count), "{count} worlds of 500 with {what}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_there() {
+        let mut materials = materials();
+        materials.networks.retain(|network| network.name != "yolov5s");
+        for seed in 0..100 {
+            let world = World::random(&materials, 5, seed).unwrap();
+            assert!(world.bench.surfaces.models.iter().all(|model| model.name != "yolov5s"));
+        }
     }
 }

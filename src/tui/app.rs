@@ -372,6 +372,10 @@ impl App {
 pub fn in_words(command: &Command) -> String {
     let or_policy = |value: &Option<u32>| value.map_or("by policy".into(), |v| v.to_string());
     match command {
+        Command::Learning { on: Some(on) } => {
+            format!("learning: {}", if *on { "on" } else { "off" })
+        }
+        Command::Learning { on: None } => "learning: the other way".into(),
         Command::NextPolicy { model: Some(model) } => format!("{model}: next policy"),
         Command::NextPolicy { model: None } => "all models: next policy".into(),
         Command::SetPolicy { model, policy } => {

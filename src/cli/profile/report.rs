@@ -165,7 +165,7 @@ mod tests {
                 instances: InstanceCount(instances),
             }],
             multiplier,
-            again_us_p50: None,
+            again_us_mean: None,
         };
         let text = beside(&[one(2, 3.0), one(1, 1.5), one(2, 2.0), one(2, 2.5)]);
         let rows: Vec<Vec<_>> =

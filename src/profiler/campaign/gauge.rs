@@ -10,9 +10,11 @@ use super::{Request, Subject};
 use crate::units::{BatchSize, InstanceCount};
 use std::sync::atomic::AtomicBool;
 
-/// The reference of the anchor is the least of so many measurements: what disturbs makes it slower.
+/// The reference of the anchor is the median of so many measurements.
 const REFERENCE_ROUNDS: usize = 5;
-/// Of each instance in one measurement.
+/// One measurement takes this share of a point's time …
+const SHARE: u32 = 24;
+/// … and at least so many runs of each instance.
 const MIN_RUNS: u32 = 5;
 /// After so many measurements in a row it is no passing disturbance: nothing is repeated for it.
 const LASTING: u32 = 6;
@@ -47,7 +49,7 @@ impl<'a> Gauge<'a> {
             let at = subjects.iter().position(|subject| subject.name == anchor.model)?;
             Some((at, anchor))
         });
-        let time = request.point_time / 4;
+        let time = request.point_time / SHARE;
         let effort = Effort { time, min_runs: MIN_RUNS, max_time: time * super::MAX_TIMES };
         let works = works(subjects, profiles);
         let lightest = (0..works.len()).min_by(|&a, &b| works[a].total_cmp(&works[b]));
@@ -99,7 +101,7 @@ impl<'a> Gauge<'a> {
         let Some(at) = self.lightest else { return Ok(None) };
         let lanes = u16::try_from(self.lanes).unwrap_or(u16::MAX).max(1);
         let instances = self.subjects[at].max_instances.min(InstanceCount(lanes));
-        let latency_us_p50 = self.least_us(at, instances, stop)?;
+        let latency_us_p50 = self.reference_us(at, instances, stop)?;
         let model = self.subjects[at].name.clone();
         Ok(Some((at, Anchor { model, instances, latency_us_p50 })))
     }
@@ -110,7 +112,7 @@ impl<'a> Gauge<'a> {
         let is_faster = self.latest.is_some_and(|latest| latest < 1.0 - DRIFT_TOLERANCE);
         let (at, anchor) = self.anchor.clone().filter(|_| is_faster && self.is_lasting())?;
         // What keeps it from being measured will be met again.
-        let now_us = self.least_us(at, anchor.instances, stop).ok()?;
+        let now_us = self.reference_us(at, anchor.instances, stop).ok()?;
         self.anchor = Some((at, Anchor { latency_us_p50: now_us, ..anchor.clone() }));
         (self.latest, self.drifting) = (Some(1.0), 0);
         Some(anchor.latency_us_p50 / now_us)
@@ -128,17 +130,18 @@ impl<'a> Gauge<'a> {
         profile.anchor = Some(new);
     }
 
-    fn least_us(
+    fn reference_us(
         &self,
         at: usize,
         instances: InstanceCount,
         stop: &AtomicBool,
     ) -> Result<f64, Failure> {
-        let mut least = f64::INFINITY;
+        let mut rounds = Vec::with_capacity(REFERENCE_ROUNDS);
         for _ in 0..REFERENCE_ROUNDS {
-            least = least.min(self.latency_us(at, instances, stop)?);
+            rounds.push(self.latency_us(at, instances, stop)?);
         }
-        Ok(least.max(1e-3))
+        rounds.sort_by(f64::total_cmp);
+        Ok(rounds[REFERENCE_ROUNDS / 2].max(1e-3))
     }
 
     fn latency_us(

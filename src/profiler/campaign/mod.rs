@@ -8,7 +8,7 @@ mod record;
 
 pub use news::News;
 
-use super::measure::{Effort, Failure, Part, together};
+use super::measure::{Effort, Failure, Part, in_windows};
 use super::store::{Limit, Memory};
 use super::{Member, Point, Profile, ProfileError, memory};
 use crate::config::Config;
@@ -21,9 +21,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Runs of each instance that a point rests on at least …
-const MIN_RUNS: u32 = 5;
-/// … unless they would take so many times a point's usual time.
+/// A point is measured in at most so many windows, with new threads in each.
+const WINDOWS: u32 = 12;
+/// Runs of each instance in one window at least …
+const MIN_RUNS: u32 = 2;
+/// … unless they would take so many times the window's usual time. Where that is longer than all
+/// windows, one is enough.
 const MAX_TIMES: u32 = 10;
 /// How often a point is measured anew because the machine was not itself.
 const MAX_RETRIES: u32 = 2;
@@ -44,7 +47,7 @@ pub struct Subject {
 /// What is wanted of a campaign.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Time for one point, after the warm-up.
+    /// Time for one point at most, where single runs are not longer.
     pub point_time: Duration,
     /// Combinations of models.
     pub combinations: usize,
@@ -191,13 +194,14 @@ impl<'a> Campaign<'a> {
         stop: &AtomicBool,
         tell: &mut dyn FnMut(News),
     ) -> Result<Vec<Point>, Failure> {
-        let time = self.request.point_time;
-        let effort = Effort { time, min_runs: MIN_RUNS, max_time: time * MAX_TIMES };
+        let window = self.request.point_time / WINDOWS;
+        let max_time = window * MAX_TIMES;
+        let effort = Effort { time: window, min_runs: MIN_RUNS, max_time };
         self.check_memory(step.members())?;
         let parts = self.parts(step.members());
         for retries in 0.. {
             let before = self.gauge.latest(stop)?;
-            let mut points = together(&parts, effort, stop)?;
+            let mut points = in_windows(&parts, effort, self.request.point_time, stop)?;
             let after = self.gauge.measure(stop)?;
             let away = |speed: f64| (speed - 1.0).abs();
             let drift = if away(before) > away(after) { before } else { after };

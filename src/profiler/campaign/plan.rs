@@ -124,7 +124,7 @@ impl Campaign<'_> {
             let key = (member.batch, member.instances, &neighbours[..]);
             let record = profile.beside.iter().find(|beside| beside.key() == key);
             record.is_some_and(|record| match step {
-                Step::Again(_) => record.again_us_p50.is_some() || self.marked.contains(step),
+                Step::Again(_) => record.again_us_mean.is_some() || self.marked.contains(step),
                 _ => is_good(&record.point),
             })
         })

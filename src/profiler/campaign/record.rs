@@ -84,7 +84,7 @@ impl Campaign<'_> {
                     let record = records.iter_mut().find(|record| record.key() == key);
                     // Two measurements on different machines do not say how far they repeat.
                     if let Some(record) = record.filter(|_| !point.is_marked()) {
-                        record.again_us_p50 = Some(point.latency_us_p50);
+                        record.again_us_mean = Some(point.latency_us_mean);
                     }
                 }
             }

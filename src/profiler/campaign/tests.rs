@@ -108,12 +108,15 @@ fn a_campaign_measures_every_point_alone_and_the_combinations_of_all() {
     for (profile, us) in profiles.iter().zip([200.0, 300.0, 500.0]) {
         let alone: Vec<_> = profile.points.iter().map(|p| (p.instances.0, p.batch.0)).collect();
         assert_eq!(alone, [(1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (2, 4)]);
-        assert!(profile.points.iter().all(|point| point.latency_us_p50 >= us && point.runs >= 5));
+        for point in &profile.points {
+            assert!(point.latency_us_p50 >= us, "{point:?}");
+            assert!(point.runs >= u32::from(point.instances.0), "{point:?}");
+        }
         assert!(!profile.beside.is_empty());
         assert_eq!(profile.point_ms, 1);
         for beside in &profile.beside {
             let alone = profile.alone(beside.point.batch, InstanceCount::ONE).unwrap();
-            let ratio = beside.point.latency_us_p50 / alone.latency_us_p50;
+            let ratio = beside.point.latency_us_mean / alone.latency_us_mean;
             assert!((beside.multiplier - ratio).abs() < 1e-3, "{beside:?}");
         }
     }
@@ -407,10 +410,10 @@ fn a_campaign_begun_on_a_disturbed_machine_is_put_right_when_that_is_over() {
         // The points alone were measured on the slow machine first.
         assert!(profile.points.iter().all(|p| p.latency_us_p50 < 1_500.0), "{profile:?}");
         assert!(profile.anchor.unwrap().latency_us_p50 < 1_500.0);
-        let alone = profile.points.iter().map(|p| (p.batch, p.latency_us_p50));
+        let alone = profile.points.iter().map(|p| (p.batch, p.latency_us_mean));
         for (batch, us) in alone {
             let mut beside = profile.beside.iter().filter(|b| b.point.batch == batch);
-            let fits = |b: &Beside| (b.multiplier - b.point.latency_us_p50 / us).abs() < 1e-3;
+            let fits = |b: &Beside| (b.multiplier - b.point.latency_us_mean / us).abs() < 1e-3;
             assert!(beside.all(fits), "multipliers are of what is measured now");
         }
     }

@@ -18,13 +18,19 @@ pub use plan::Weights;
 
 pub(super) const NAME: &str = "planner";
 
-/// Each model should keep this share of the hit rate that all models can have together.
-const FAIR_SHARE: f64 = 0.9;
-/// How fast a model's weight grows while it does not, in multiples of its weight per second and
-/// unit of hit rate …
-const WEIGHT_GAIN_PER_S: f64 = 1.0;
-/// … and how far.
-const MOST_EXTRA_WEIGHT: f64 = 20.0;
+/// Each model should keep this share of the hit rate that all models could have together …
+const FAIR_SHARE: f64 = 0.95;
+/// … to this power: the more a device is overloaded, the less even of what is fair can be reached,
+/// since batches that keep their deadlines are then far from the most efficient ones.
+const FAIR_POWER: f64 = 1.15;
+/// The logarithm of a model's weight grows with what it lacks of that, relative to it: by this much
+/// at once, …
+const WEIGHT_GAIN: f64 = 2.0;
+/// … and by this much more each second. Faster, the weights would swing: a hit rate tells only after
+/// seconds what a weight has done.
+const WEIGHT_GAIN_PER_S: f64 = 0.2;
+/// The most it grows to: four hundred times the model's own weight.
+const MOST_EXTRA_WEIGHT: f64 = 6.0;
 /// A rate below this counts as this, in requests per second: one request is not worth everything.
 const LEAST_RATE_PER_S: f64 = 0.2;
 /// A hit rate below this counts as this, for the same reason.
@@ -38,31 +44,42 @@ const WAIT_LEAST: Nanos = Nanos::from_millis(1);
 #[derive(Debug, Default)]
 pub(super) struct Planner {
     plan: Plan,
-    /// Extra weight of each model, and when it was last brought up to date.
-    extra: Vec<(f64, Nanos)>,
+    /// By model.
+    extra: Vec<Extra>,
+}
+
+/// The logarithm of the factor by which a model weighs more because it starves.
+#[derive(Clone, Copy, Debug)]
+struct Extra {
+    /// What has grown slowly.
+    grown: f64,
+    total: f64,
+    /// When it was brought up to date.
+    at: Nanos,
 }
 
 impl Planner {
     /// Brings everything up to date that follows from the slot: execution times, weights. A policy
     /// that builds on the planner calls it in its own `decide`.
     pub(super) fn prepare(&mut self, device: &DeviceView<'_>) {
-        self.extra.resize(device.models, (0.0, device.now));
-        let fair = fair_hit_rate(device);
+        self.extra.resize(device.models, Extra { grown: 0.0, total: 0.0, at: device.now });
+        let share = FAIR_SHARE * fair_hit_rate(device).powf(FAIR_POWER);
         self.plan.resize(device.models);
         for (id, model) in device.all() {
-            let (extra, since) = &mut self.extra[id.index()];
-            let elapsed_s = (device.now - *since).as_secs_f64();
-            let lack = FAIR_SHARE * fair - model.tally.recent_hit_rate;
-            *extra += WEIGHT_GAIN_PER_S * elapsed_s * lack;
-            *extra = extra.clamp(0.0, MOST_EXTRA_WEIGHT);
-            *since = device.now;
-            self.plan.set_model(id, &model, weights(&model, 1.0 + *extra));
+            let extra = &mut self.extra[id.index()];
+            let elapsed_s = (device.now - extra.at).as_secs_f64();
+            let lack = (share - model.tally.recent_hit_rate) / share;
+            extra.grown += WEIGHT_GAIN_PER_S * elapsed_s * lack;
+            extra.grown = extra.grown.clamp(0.0, MOST_EXTRA_WEIGHT);
+            extra.total = (extra.grown + WEIGHT_GAIN * lack.max(0.0)).min(MOST_EXTRA_WEIGHT);
+            extra.at = device.now;
+            self.plan.set_model(id, &model, weights(&model, extra.total.exp()));
         }
     }
 
-    /// Extra weight a model has because it starved.
+    /// Logarithm of the factor by which a model weighs more because it starved.
     pub(super) fn extra_weight(&self, id: ModelId) -> f64 {
-        self.extra.get(id.index()).map_or(0.0, |&(extra, _)| extra)
+        self.extra.get(id.index()).map_or(0.0, |extra| extra.total)
     }
 
     /// What one of a model's requests counts at present.

@@ -131,6 +131,9 @@ impl Random {
         ];
         let few = self.below(30);
         ModelSnapshot {
+            insight: None,
+            drift: self.real(),
+            crowding: self.real(),
             decisions_total: self.number(),
             name: if self.flip() { format!("m{index}") } else { self.text() },
             state: states[self.below(5) as usize].clone(),
@@ -219,6 +222,7 @@ impl Random {
                 counters: self.counters(),
             },
             models: (0..self.below(20)).map(|i| self.model(i)).collect(),
+            learning: LearningSnapshot::default(),
             device: self.device(),
             events: self.events(),
             log: self.events(),
