@@ -67,6 +67,9 @@ fn every_option_of_the_schema_stands_in_the_shipped_file() {
         with("scheduler: (x: 1),", ""),
         with("policy: Fixed(x: 1),", ""),
         with("policy: Triton(x: 1),", ""),
+        with("policy: Aimd(x: 1),", ""),
+        with("policy: DeepRt(x: 1),", ""),
+        with("policy: Lookahead(x: 1),", ""),
         with("", "x: 1"),
         SMALL.replace("()", "(x: 1)"),
     ];
@@ -95,6 +98,27 @@ fn what_is_left_out_takes_its_default_and_some_need_not_be_written() {
     assert_eq!(config.models[0].max_instances, 2);
     let written = with("", "policy: Some(Deadline)");
     assert_eq!(check_text("f", written).0.unwrap().models[0].policy, Some(PolicyConfig::Deadline));
+}
+
+#[test]
+fn a_rival_policy_needs_no_settings_and_the_shipped_file_shows_its_defaults() {
+    let read = |policy: &str| {
+        let (config, report) = check_text("f", with(&format!("policy: {policy},"), ""));
+        config.unwrap_or_else(|| panic!("{policy}: {report}")).policy
+    };
+    let comments: String =
+        SHIPPED.lines().filter_map(|line| line.trim().strip_prefix("//")).collect();
+    for (name, default) in [
+        ("Aimd", PolicyConfig::aimd()),
+        ("DeepRt", PolicyConfig::deeprt()),
+        ("Lookahead", PolicyConfig::lookahead()),
+    ] {
+        assert_eq!(read(&format!("{name}()")), default);
+        let shown = format!("{default:?}");
+        for field in shown.trim_end_matches(" }").split(" { ").last().unwrap().split(", ") {
+            assert!(comments.contains(field), "config.ron doesn't show `{field}` of {name}");
+        }
+    }
 }
 
 /// Broken configurations, one problem each. The snapshot is the text people get.
@@ -166,6 +190,9 @@ fn one_problem_is_told_with_its_place_and_what_is_allowed() {
             "preferred size 0",
             with("policy: Triton(preferred_batch_sizes: [4, 0], instances: 1),", ""),
         ),
+        ("target of a whole SLO and more", with("policy: Aimd(latency_percent: 101),", "")),
+        ("no window", with("policy: DeepRt(window_percent: 0),", "")),
+        ("policy without its brackets", with("policy: Lookahead,", "")),
         // Missing and twice.
         ("missing models", "(\n    device: Rten,\n)".into()),
         ("missing engine", "(\n    models: [\n        (name: \"a\"),\n    ],\n)".into()),
@@ -192,6 +219,7 @@ fn one_problem_is_told_with_its_place_and_what_is_allowed() {
             "queue delay as long as the SLO",
             with("", "slo: Ms(2), policy: Triton(max_queue_delay_us: 2_000, instances: 1),"),
         ),
+        ("replicas above the model's", with("", "policy: Aimd(instances: 3),")),
         ("missing engine file", SMALL.replace("Synthetic(())", "Onnx(\"nowhere/model.onnx\")")),
         ("missing library", with("onnxruntime: \"/nowhere/libonnxruntime.so\",", "")),
         // Not well-formed.

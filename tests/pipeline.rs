@@ -91,7 +91,7 @@ struct Tally {
 
 fn policy(rng: &mut Xoshiro256PlusPlus, max_batch: u32, max_instances: u16) -> PolicyConfig {
     let instances = u32::from(rng.random_range(1..=max_instances));
-    match rng.random_range(0..5) {
+    match rng.random_range(0..9) {
         0 => PolicyConfig::Fixed { batch: rng.random_range(1..=max_batch), instances },
         1 => PolicyConfig::Triton {
             preferred_batch_sizes: vec![rng.random_range(1..=max_batch)],
@@ -99,6 +99,20 @@ fn policy(rng: &mut Xoshiro256PlusPlus, max_batch: u32, max_instances: u16) -> P
             instances,
         },
         2 => PolicyConfig::Deadline,
+        3 => PolicyConfig::Aimd {
+            latency_percent: rng.random_range(1..=100),
+            step: rng.random_range(1..=4),
+            max_queue_delay_us: rng.random_range(0..20_000),
+            instances,
+        },
+        4 => PolicyConfig::DeepRt {
+            window_percent: rng.random_range(1..=100),
+            work_conserving: rng.random_bool(0.5),
+        },
+        5 => PolicyConfig::Lookahead { steepness: rng.random_range(1..=20) },
+        // Several models under one joint policy shall be no rarity.
+        6 => PolicyConfig::deeprt(),
+        7 => PolicyConfig::lookahead(),
         _ => PolicyConfig::Planner,
     }
 }

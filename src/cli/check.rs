@@ -71,6 +71,11 @@ fn row(model: &ModelConfig, config: &Config) -> [String; 7] {
         PolicyConfig::Tac { instances } => format!("tac({instances})"),
         PolicyConfig::Deadline => "deadline".to_string(),
         PolicyConfig::Planner => "planner".to_string(),
+        PolicyConfig::Aimd { latency_percent, instances, .. } => {
+            format!("aimd({latency_percent} %, {instances})")
+        }
+        PolicyConfig::DeepRt { window_percent, .. } => format!("deeprt({window_percent} %)"),
+        PolicyConfig::Lookahead { steepness } => format!("lookahead({steepness})"),
     };
     [
         model.name.clone(),

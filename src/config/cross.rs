@@ -129,29 +129,49 @@ fn policy_limits(
             limit("batch", &[*batch], "max_batch", model.max_batch);
             limit("instances", &[*instances], "max_instances", model.max_instances);
         }
-        PolicyConfig::Triton { preferred_batch_sizes, max_queue_delay_us, instances } => {
+        PolicyConfig::Triton { preferred_batch_sizes, instances, .. } => {
             limit("preferred_batch_sizes", preferred_batch_sizes, "max_batch", model.max_batch);
             limit("instances", &[*instances], "max_instances", model.max_instances);
-            let slo_us = match model.slo {
-                Slo::Ms(ms) => 1_000 * ms,
-                Slo::Us(us) => us,
-                Slo::Auto => u64::MAX,
-            };
-            if let (true, Some(delay)) =
-                (*max_queue_delay_us >= slo_us, at.find("max_queue_delay_us"))
-            {
-                let what = format!(
-                    "waiting {max_queue_delay_us} µs for company leaves nothing of the SLO of \
-                     {slo_us} µs of model `{}`",
-                    model.name
-                );
-                problems.push(Problem::warning(delay.value_span.clone(), what));
-            }
+        }
+        PolicyConfig::Aimd { instances, .. } => {
+            limit("instances", &[*instances], "max_instances", model.max_instances);
         }
         PolicyConfig::Tac { instances } => {
             limit("instances", &[*instances], "max_instances", model.max_instances);
         }
-        PolicyConfig::Sac | PolicyConfig::Deadline | PolicyConfig::Planner => {}
+        PolicyConfig::Sac
+        | PolicyConfig::Deadline
+        | PolicyConfig::Planner
+        | PolicyConfig::DeepRt { .. }
+        | PolicyConfig::Lookahead { .. } => {}
+    }
+    queue_delay(policy, model, at, problems);
+}
+
+/// The oldest request may not wait for company as long as its whole SLO.
+fn queue_delay(
+    policy: &PolicyConfig,
+    model: &ModelConfig,
+    at: &Entry,
+    problems: &mut Vec<Problem>,
+) {
+    let (PolicyConfig::Triton { max_queue_delay_us, .. }
+    | PolicyConfig::Aimd { max_queue_delay_us, .. }) = policy
+    else {
+        return;
+    };
+    let slo_us = match model.slo {
+        Slo::Ms(ms) => 1_000 * ms,
+        Slo::Us(us) => us,
+        Slo::Auto => return,
+    };
+    if let (true, Some(delay)) = (*max_queue_delay_us >= slo_us, at.find("max_queue_delay_us")) {
+        let what = format!(
+            "waiting {max_queue_delay_us} µs for company leaves nothing of the SLO of {slo_us} µs \
+             of model `{}`",
+            model.name
+        );
+        problems.push(Problem::warning(delay.value_span.clone(), what));
     }
 }
 

@@ -15,7 +15,8 @@ const FORMS: [(&str, &str); 13] = [
     ("slo", "slo: Auto, slo: Ms(50) or slo: Us(50000)"),
     (
         "policy",
-        "policy: Deadline, policy: Fixed(batch: 8, instances: 2) or policy: Triton(instances: 2)",
+        "policy: Deadline, policy: Fixed(batch: 8, instances: 2), policy: Triton(instances: 2), \
+         policy: Planner, policy: Aimd(), policy: DeepRt() or policy: Lookahead()",
     ),
     ("device", "device: Auto, device: Rten or device: OnnxRuntime"),
     ("admission", "admission: Feasible or admission: QueueOnly"),

@@ -167,6 +167,86 @@ pub enum PolicyConfig {
     /// Chooses between the models: plays every sensible next batch through to the end of all
     /// queues, and starts the one that loses the least utility.
     Planner,
+    /// Clipper's adaptive batching: the largest batch grows while executions stay within a target.
+    Aimd {
+        /// Share of the SLO that an execution may take.
+        #[serde(
+            default = "default_latency_percent",
+            deserialize_with = "bounds::within::<1, 100, _, _>"
+        )]
+        latency_percent: u32,
+        /// Items that the largest batch grows by after a full one within the target.
+        #[serde(default = "default_step", deserialize_with = "bounds::within::<1, 64, _, _>")]
+        step: u32,
+        /// The oldest request waits at most this long for a full batch; up to a minute.
+        #[serde(default, deserialize_with = "bounds::within::<0, 60_000_000, _, _>")]
+        max_queue_delay_us: u64,
+        #[serde(default = "default_replicas", deserialize_with = "bounds::within::<1, 64, _, _>")]
+        instances: u32,
+    },
+    /// DeepRT: what arrives in a window is one job; jobs of all models run one at a time, the
+    /// earliest deadline first.
+    DeepRt {
+        /// Length of a window as a share of the shortest deadline; the paper's is 50.
+        #[serde(
+            default = "default_window_percent",
+            deserialize_with = "bounds::within::<1, 100, _, _>"
+        )]
+        window_percent: u32,
+        /// Whether a window ends early when the device would idle; not in the paper.
+        #[serde(default = "default_true")]
+        work_conserving: bool,
+    },
+    /// EdgeServing without early exits: models take turns, next is the one whose batch leaves all
+    /// queues the least urgent.
+    Lookahead {
+        /// How much more a request counts when it has waited for its SLO than at its arrival, as
+        /// the logarithm of the factor; the paper's is 1.
+        #[serde(default = "default_steepness", deserialize_with = "bounds::within::<1, 20, _, _>")]
+        steepness: u32,
+    },
+}
+
+// Tuned on a steady load of 0.6 of the capacity of the modelled platforms.
+fn default_latency_percent() -> u32 {
+    10
+}
+fn default_step() -> u32 {
+    2
+}
+fn default_replicas() -> u32 {
+    1
+}
+fn default_window_percent() -> u32 {
+    3
+}
+fn default_steepness() -> u32 {
+    6
+}
+
+impl PolicyConfig {
+    /// `Aimd` with the values that config.ron may leave out.
+    pub fn aimd() -> PolicyConfig {
+        PolicyConfig::Aimd {
+            latency_percent: default_latency_percent(),
+            step: default_step(),
+            max_queue_delay_us: 0,
+            instances: default_replicas(),
+        }
+    }
+
+    /// `DeepRt` with the values that config.ron may leave out.
+    pub fn deeprt() -> PolicyConfig {
+        PolicyConfig::DeepRt {
+            window_percent: default_window_percent(),
+            work_conserving: default_true(),
+        }
+    }
+
+    /// `Lookahead` with the values that config.ron may leave out.
+    pub fn lookahead() -> PolicyConfig {
+        PolicyConfig::Lookahead { steepness: default_steepness() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -1,7 +1,7 @@
 //! Models under one policy.
 
 use super::model::Model;
-use crate::scheduler::{Caps, Policy, is_joint};
+use crate::scheduler::{Caps, Executed, Policy, is_joint};
 use crate::units::{ModelId, Nanos};
 
 #[derive(Debug)]
@@ -63,6 +63,12 @@ impl Groups {
 
     pub(super) fn policy(&self, model: ModelId) -> &dyn Policy {
         &*self.groups[self.of(model)].policy
+    }
+
+    /// Tells a model's policy of a batch that has ended well.
+    pub(super) fn executed(&mut self, batch: &Executed) {
+        let group = self.of(batch.model);
+        self.groups[group].policy.executed(batch);
     }
 
     /// Puts a model under another policy: under the one there is, if it is joint.

@@ -25,7 +25,7 @@ pub use queue::Order;
 
 use crate::scheduler::actions::{ACTIONS, Masked, masked};
 use crate::scheduler::{
-    Caps, DeviceView, Insight, Interference, ModelView, Pace, Policy, Predictor, Running,
+    Caps, DeviceView, Executed, Insight, Interference, ModelView, Pace, Policy, Predictor, Running,
 };
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use group::Groups;
@@ -297,6 +297,7 @@ impl Pipeline {
                 let multiplier = took.0.max(1) as f64 / alone.0.max(1) as f64;
                 m.predictor.observe(items, took, multiplier, now, &mut self.pace);
             }
+            self.groups.executed(&Executed { model, items, since, took: now - since });
         }
         let mut batch = std::mem::take(&mut slot.batch);
         for request in batch.drain(..) {

@@ -1,16 +1,19 @@
 //! From a policy's name or its place in config.ron to the policy.
 
 use super::trained::Trained;
-use super::{Policy, deadline, fixed, learned, planner, triton};
+use super::{Policy, aimd, deadline, deeprt, fixed, learned, lookahead, planner, triton};
 use crate::config::PolicyConfig;
 use crate::units::{BatchSize, InstanceCount, Nanos};
 
 /// The policies an operator can switch between, by name.
-pub const POLICIES: [&str; 6] = [
+pub const POLICIES: [&str; 9] = [
     learned::NAME,
     planner::NAME,
-    learned::BATCH_ONLY_NAME,
+    lookahead::NAME,
     deadline::NAME,
+    deeprt::NAME,
+    learned::BATCH_ONLY_NAME,
+    aimd::NAME,
     triton::NAME,
     fixed::NAME,
 ];
@@ -18,7 +21,9 @@ pub const POLICIES: [&str; 6] = [
 /// Whether one policy of that name governs all models that have it; otherwise each model has one
 /// of its own.
 pub fn is_joint(name: &str) -> bool {
-    [planner::NAME, learned::NAME, learned::BATCH_ONLY_NAME].contains(&name)
+    let joint =
+        [learned::NAME, learned::BATCH_ONLY_NAME, planner::NAME, deeprt::NAME, lookahead::NAME];
+    joint.contains(&name)
 }
 
 /// The policy that `config` describes; what is trained decides as this program was built.
@@ -43,6 +48,23 @@ pub fn make_with(config: &PolicyConfig, trained: &Trained) -> Box<dyn Policy> {
         PolicyConfig::Planner => Box::new(planner::Planner::default()),
         PolicyConfig::Sac => Box::new(trained.sac()),
         PolicyConfig::Tac { instances } => Box::new(trained.tac(InstanceCount(*instances as u16))),
+        PolicyConfig::Aimd { latency_percent, step, max_queue_delay_us, instances } => {
+            Box::new(aimd::Aimd::new(aimd::Settings {
+                target: f64::from(*latency_percent) / 100.0,
+                step: *step,
+                max_queue_delay: Nanos::from_micros(*max_queue_delay_us),
+                instances: InstanceCount(*instances as u16),
+            }))
+        }
+        PolicyConfig::DeepRt { window_percent, work_conserving } => {
+            Box::new(deeprt::DeepRt::new(deeprt::Settings {
+                window: f64::from(*window_percent) / 100.0,
+                work_conserving: *work_conserving,
+            }))
+        }
+        PolicyConfig::Lookahead { steepness } => {
+            Box::new(lookahead::Lookahead::new(f64::from(*steepness)))
+        }
     }
 }
 
@@ -70,6 +92,9 @@ pub fn make_named(
         planner::NAME => PolicyConfig::Planner,
         learned::NAME => PolicyConfig::Sac,
         learned::BATCH_ONLY_NAME => PolicyConfig::Tac { instances: 1 },
+        aimd::NAME => PolicyConfig::aimd(),
+        deeprt::NAME => PolicyConfig::deeprt(),
+        lookahead::NAME => PolicyConfig::lookahead(),
         _ => return None,
     };
     Some(make_with(&config, trained))

@@ -7,12 +7,15 @@
 //! that has come.
 
 pub mod actions;
+mod aimd;
 mod deadline;
+mod deeprt;
 mod fixed;
 pub mod interference;
 pub mod learned;
+mod lookahead;
 mod make;
-mod nn;
+pub mod nn;
 pub mod observation;
 mod pace;
 mod planner;
@@ -54,6 +57,10 @@ pub trait Policy: Send + fmt::Debug {
     fn insight(&self, _model: ModelId) -> Option<Insight<'_>> {
         None
     }
+
+    /// A batch of one of its models has ended well. What it learns from that shows in its next
+    /// decision; most rules learn nothing.
+    fn executed(&mut self, _batch: &Executed) {}
 }
 
 /// A learnt decision and its alternatives; see [`actions`].
@@ -66,6 +73,17 @@ pub struct Insight<'a> {
     pub action: usize,
     /// Of the choice, in nats.
     pub entropy: f32,
+}
+
+/// A batch that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Executed {
+    pub model: ModelId,
+    pub items: BatchSize,
+    /// When it began.
+    pub since: Nanos,
+    /// Until its end, beside whatever ran then.
+    pub took: Nanos,
 }
 
 /// The limits a slot decision sets.
@@ -87,6 +105,10 @@ pub enum Reason {
     SloAllows,
     /// The trained actor's choice.
     Learned,
+    /// The size that measured batches have led to.
+    Measured,
+    /// One batch at a time on the device, over all models.
+    TakesTurns,
     /// No profile and no measurement yet.
     NothingMeasured,
     /// Even one item is predicted to take longer than the SLO leaves.
@@ -101,6 +123,8 @@ impl fmt::Display for Reason {
             Reason::Configured => "as configured",
             Reason::SloAllows => "largest batch the SLO allows",
             Reason::Learned => "the trained policy's choice",
+            Reason::Measured => "as measured batches allow",
+            Reason::TakesTurns => "models take turns on the device",
             Reason::NothingMeasured => "nothing measured yet",
             Reason::SloTooTight => "the SLO is tighter than one item takes",
             Reason::ManualOverride => "manual override",

@@ -3,6 +3,7 @@
 
 mod meter;
 mod output;
+mod profiles;
 
 use crate::pipeline::Order;
 use crate::policy_file;
@@ -25,6 +26,7 @@ Examples:
   bcedge evaluate --quick                           two platforms and four loads, within a minute
   bcedge evaluate --platforms orin_nano --policies planner,fixed
   bcedge evaluate --report out --json out/suite.json
+  bcedge evaluate --profiles engines                and on what was measured on this machine
   bcedge evaluate --scenario assets/scenarios/camera.ron
 
 Platforms are modelled from published figures, not measured; how far the model is off published
@@ -62,6 +64,9 @@ pub struct Args {
     /// Platforms, models, SLOs and loads of this file instead of the suite's
     #[arg(long, value_name = "FILE.ron")]
     scenario: Option<PathBuf>,
+    /// Also the devices whose profiles are in this folder, in MODEL/profile.ron (`bcedge profile`)
+    #[arg(long, value_name = "DIR", conflicts_with = "scenario")]
+    profiles: Option<PathBuf>,
     /// The policy that the summary is about [default: sac, else the last one]
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
@@ -175,6 +180,14 @@ fn built_in(args: &Args) -> Result<Ready, String> {
             Modelled::built_in(name)?.surfaces(&networks, DEFAULT_BATCH, DEFAULT_INSTANCES)?;
         Ok(Platform { name: name.into(), modelled: true, surfaces })
     });
+    let mut platforms = platforms.collect::<Result<Vec<_>, String>>()?;
+    if let Some(folder) = &args.profiles {
+        let (measured, warnings) = profiles::platforms(folder)?;
+        for warning in warnings {
+            eprintln!("warning: {warning}");
+        }
+        platforms.extend(measured);
+    }
     let mut slo_sets = grid::slo_sets();
     let mut loads = grid::loads();
     if args.quick && args.slos.is_empty() {
@@ -183,12 +196,7 @@ fn built_in(args: &Args) -> Result<Ready, String> {
     if args.quick && args.loads.is_empty() {
         loads.retain(|load| QUICK_LOADS.contains(&load.name.as_str()));
     }
-    Ok(Ready {
-        platforms: platforms.collect::<Result<_, String>>()?,
-        slo_sets,
-        loads,
-        policies: None,
-    })
+    Ok(Ready { platforms, slo_sets, loads, policies: None })
 }
 
 /// Those of the wanted names, in the order of `all`; all when none is named.
