@@ -24,7 +24,7 @@ use crate::telemetry::snapshot::{ApplianceState, DeviceSnapshot};
 use crate::units::{ModelId, Nanos};
 use arc_swap::ArcSwap;
 use fleet::Fleet;
-use reactor::Reactor;
+use reactor::{Channels, Reactor};
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -111,8 +111,7 @@ impl Appliance {
             fleet,
             status,
             config.clone(),
-            lifecycle_end,
-            (load_sender, load_reports),
+            Channels { lifecycle: lifecycle_end, load_sender, load_reports },
             brain,
         );
         let reactor = thread::Builder::new()

@@ -51,6 +51,14 @@ pub(super) struct Reactor {
     stopping: bool,
 }
 
+/// What reaches the reactor besides requests: wishes of the appliance, and engines as they load.
+pub(super) struct Channels {
+    pub(super) lifecycle: mpsc::Receiver<Lifecycle>,
+    /// For the loaders that the reactor starts.
+    pub(super) load_sender: mpsc::Sender<LoadReport>,
+    pub(super) load_reports: mpsc::Receiver<LoadReport>,
+}
+
 /// What the reactor keeps of a request, by its id.
 #[derive(Default)]
 struct Held {
@@ -67,10 +75,10 @@ impl Reactor {
         fleet: Fleet,
         status: Status,
         config: Arc<Config>,
-        lifecycle: mpsc::Receiver<Lifecycle>,
-        (load_sender, load_reports): (mpsc::Sender<LoadReport>, mpsc::Receiver<LoadReport>),
+        channels: Channels,
         brain: Brain,
     ) -> Reactor {
+        let Channels { lifecycle, load_sender, load_reports } = channels;
         let capacity = port.answers.capacity().get();
         Reactor {
             port,

@@ -159,7 +159,7 @@ impl Sac {
     /// Whether a decision is due: each lasts some slots, and the models take turns.
     fn is_due(&self, row: usize) -> bool {
         let Some(last) = self.last.get(row) else { return true };
-        (self.slot + row) % HOLD_SLOTS == 0 || !self.allowed[row * ACTIONS + last.action]
+        (self.slot + row).is_multiple_of(HOLD_SLOTS) || !self.allowed[row * ACTIONS + last.action]
     }
 
     fn pick(&mut self, device: &DeviceView<'_>, id: ModelId, row: usize) -> usize {
