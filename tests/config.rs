@@ -51,7 +51,7 @@ fn the_shipped_file_says_the_documented_defaults() {
         device: Default::default(),
         threads_per_instance: 0,
         onnxruntime: None,
-        policy: PolicyConfig::Deadline,
+        policy: PolicyConfig::Sac,
         scheduler: Default::default(),
         models: names.map(model).to_vec(),
     };

@@ -131,7 +131,7 @@ mod tests {
         let models = [model(100, 10).waiting(0, &[100]), model(101, 10).waiting(0, &[101; 5])];
         assert_eq!(ask(&models, &Running::default(), 10), start(1, 5));
         // But not when its batch takes so long that the waiting request of the first gets urgent.
-        let models = [model(100, 2).waiting(0, &[100]), model(300, 90).waiting(0, &[300; 5])];
+        let models = [model(100, 2).waiting(0, &[100]), model(300, 90).waiting(0, &[300; 2])];
         assert_eq!(ask(&models, &Running::default(), 10), start(0, 1));
     }
 
