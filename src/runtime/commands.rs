@@ -216,7 +216,10 @@ impl Reactor {
             self.loaded_early.push(report);
             return;
         }
-        let LoadReport { model, result } = report;
+        let LoadReport { model, result, interference } = report;
+        if let Some(interference) = interference {
+            self.step(Event::Learnt(interference));
+        }
         match result {
             Ok(loaded) => self.install(model, loaded),
             Err(reason) => self.load_failed(model, reason),
@@ -249,7 +252,7 @@ impl Reactor {
         let settings = &self.config.models[model.index()];
         let max_batch = BatchSize(settings.max_batch.min(loaded.engine.spec().max_batch.0));
         let max_instances = InstanceCount(settings.max_instances as u16);
-        let Loaded { engine, predictor, slo, took } = loaded;
+        let Loaded { engine, predictor, slo, took, .. } = loaded;
         self.coming_up.push(ComingUp { model, max_batch, slo, took });
         self.pipeline.set_slo(model, slo);
         self.fleet.install(model, engine);

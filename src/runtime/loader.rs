@@ -3,9 +3,10 @@
 use crate::config::{Config, ModelConfig, Slo, auto_slo_us};
 use crate::doorbell::Doorbell;
 use crate::engine::Engine;
-use crate::profiler::{self, Point};
-use crate::scheduler::Predictor;
-use crate::units::{InstanceCount, ModelId, Nanos};
+use crate::profiler::{self, Known, Profile, latency_table};
+use crate::scheduler::{Interference, Predictor};
+use crate::units::{ModelId, Nanos};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -24,12 +25,44 @@ pub(super) struct Loaded {
     pub(super) predictor: Predictor,
     pub(super) slo: Nanos,
     pub(super) took: Nanos,
+    profile: Option<Box<Profile>>,
 }
 
 /// The end of one loading.
 pub(super) struct LoadReport {
     pub(super) model: ModelId,
     pub(super) result: Result<Loaded, String>,
+    /// How models slow each other, when this one's profile tells more of it.
+    pub(super) interference: Option<Interference>,
+}
+
+/// Where loaders report.
+#[derive(Clone)]
+pub(super) struct LoadSender {
+    reports: mpsc::Sender<LoadReport>,
+    /// Of all models that were loaded so far, by the name they were measured under.
+    profiles: Arc<Mutex<BTreeMap<String, Profile>>>,
+    lanes: u32,
+}
+
+impl LoadSender {
+    pub(super) fn new(reports: mpsc::Sender<LoadReport>, config: &Config) -> LoadSender {
+        LoadSender { reports, profiles: Arc::default(), lanes: config.lanes() }
+    }
+
+    /// Learns how models slow each other from all profiles there are now, and reports. False when
+    /// nobody listens any more.
+    fn send(&self, model: ModelId, mut result: Result<Loaded, String>) -> bool {
+        // Held until it is sent: the last report is of the most profiles.
+        let mut profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = result.as_mut().ok().and_then(|loaded| loaded.profile.take());
+        let interference = new.map(|profile| {
+            profiles.insert(profile.model.clone(), *profile);
+            let all: Vec<Profile> = profiles.values().cloned().collect();
+            profiler::interference(&all, self.lanes)
+        });
+        self.reports.send(LoadReport { model, result, interference }).is_ok()
+    }
 }
 
 /// Starts loading `models`; each sends one report and rings the bell.
@@ -39,7 +72,7 @@ pub(super) struct LoadReport {
 pub(super) fn load(
     config: &Arc<Config>,
     models: Vec<ModelId>,
-    reports: &mpsc::Sender<LoadReport>,
+    reports: &LoadSender,
     bell: &Arc<Doorbell>,
 ) -> std::io::Result<()> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -54,7 +87,7 @@ pub(super) fn load(
                 let open = || load_one(&config.models[model.index()], &config);
                 let result = catch_unwind(AssertUnwindSafe(open))
                     .unwrap_or_else(|_| Err("the engine panicked while loading".into()));
-                if reports.send(LoadReport { model, result }).is_err() {
+                if !reports.send(model, result) {
                     return;
                 }
                 bell.ring();
@@ -67,20 +100,20 @@ pub(super) fn load(
 fn load_one(model: &ModelConfig, config: &Config) -> Result<Loaded, String> {
     let start = Instant::now();
     let engine = crate::engine::open(model, config).map_err(|e| e.to_string())?;
-    let points = profiler::points(model, config, &*engine, UNPROFILED_BUDGET);
-    let points = points.map_err(|e| e.to_string())?;
-    let alone = points.iter().filter(|point| point.instances == InstanceCount::ONE);
-    let time = |point: &Point| Nanos((point.latency_us_p50 * 1e3) as u64);
-    let points: Vec<_> = alone.map(|point| (point.batch, time(point))).collect();
-    let points_us: Vec<_> = points.iter().map(|&(b, time)| (b.0, time.as_micros())).collect();
-    // A thread of an instance has a core to itself while there are enough of them.
-    let predictor = Predictor::new(&points).with_demand(1.0 / f64::from(config.lanes()));
+    let known = profiler::known(model, config, &*engine, UNPROFILED_BUDGET);
+    let known = known.map_err(|e| e.to_string())?;
+    let predictor = profiler::predictor(known.points(), known.features(), config.lanes());
     let slo = match model.slo {
         Slo::Ms(millis) => Nanos::from_millis(millis),
         Slo::Us(micros) => Nanos::from_micros(micros),
         Slo::Auto => {
-            auto_slo_us(&points_us, config.models.len()).map_or(UNKNOWN_SLO, Nanos::from_micros)
+            let table = latency_table(known.points());
+            auto_slo_us(&table, config.models.len()).map_or(UNKNOWN_SLO, Nanos::from_micros)
         }
     };
-    Ok(Loaded { engine, predictor, slo, took: start.elapsed().into() })
+    let profile = match known {
+        Known::Profile(profile) => Some(profile),
+        Known::Points(_) => None,
+    };
+    Ok(Loaded { engine, predictor, slo, took: start.elapsed().into(), profile })
 }

@@ -99,6 +99,7 @@ impl Appliance {
         let device = Arc::new(ArcSwap::from_pointee(DeviceSnapshot::default()));
         let (lifecycle, lifecycle_end) = mpsc::channel();
         let (load_sender, load_reports) = mpsc::channel();
+        let load_sender = loader::LoadSender::new(load_sender, &config);
         let wanted = (0..config.models.len() as u16).map(ModelId);
         let wanted = wanted.filter(|model| config.models[model.index()].load).collect();
         loader::load(&config, wanted, &load_sender, &port.reactor_bell).map_err(os)?;

@@ -6,7 +6,7 @@
 use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::{Report, WorkError, WorkItem};
-use super::loader::LoadReport;
+use super::loader::{LoadReport, LoadSender};
 use super::status::Status;
 use super::{Brain, Lifecycle};
 use crate::config::Config;
@@ -33,7 +33,7 @@ pub(super) struct Reactor {
     pub(super) load_waiters: Vec<LoadWaiter>,
     pub(super) brain: Brain,
     pub(super) coming_up: Vec<ComingUp>,
-    pub(super) load_sender: mpsc::Sender<LoadReport>,
+    pub(super) load_sender: LoadSender,
     /// Models that were taken down and have batches under way.
     pub(super) retiring: Vec<ModelId>,
     /// Loaded again before the last batch of the engine they replace was done.
@@ -55,7 +55,7 @@ pub(super) struct Reactor {
 pub(super) struct Channels {
     pub(super) lifecycle: mpsc::Receiver<Lifecycle>,
     /// For the loaders that the reactor starts.
-    pub(super) load_sender: mpsc::Sender<LoadReport>,
+    pub(super) load_sender: LoadSender,
     pub(super) load_reports: mpsc::Receiver<LoadReport>,
 }
 

@@ -24,8 +24,9 @@ const STEPS: usize = 300;
 const RATE: f32 = 0.02;
 /// Errors beyond this, in the logarithm, pull no harder: measurements have outliers.
 const HUBER: f32 = 0.1;
-/// Share of a weight that a step takes off it, over the rate.
-const DECAY: f32 = 0.02;
+/// Share of a weight that a step takes off it, over the rate. From 0.2 to 2 held-out combinations
+/// are predicted about equally well; with a tenth of that, worse.
+const DECAY: f32 = 1.0;
 /// A correction may be this much beyond those measured.
 const BEYOND: f32 = 0.05;
 /// A feature that varies less than this share of its size is none.

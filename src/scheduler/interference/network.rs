@@ -37,6 +37,9 @@ pub(super) fn beside_features(batch: &Footprint) -> [f64; BESIDE] {
     [1.0, share, share * share, ln_time, bytes, multiply_adds, kernels]
 }
 
+/// As many units at once as every processor can add; [`HIDDEN`] is a multiple of it.
+const LANES: usize = 4;
+
 type Hidden = [f32; HIDDEN];
 
 /// Two layers with ReLU between them.
@@ -90,11 +93,12 @@ impl Network {
     /// The natural logarithm of what processor sharing's multiplier is to be multiplied by.
     pub(super) fn correction(&self, own: &Imprint, others: &Neighbours) -> f32 {
         // Several sums, so that they do not wait for each other.
-        let mut sums = [0.0f32; 4];
-        let units = own.own.iter().zip(&others.hidden).zip(&self.out);
-        for (at, ((own, others), weight)) in units.enumerate() {
-            let unit = own + others;
-            sums[at % 4] += if unit > 0.0 { unit * weight } else { 0.0 };
+        let mut sums = [0.0f32; LANES];
+        for at in (0..HIDDEN).step_by(LANES) {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                let unit = own.own[at + lane] + others.hidden[at + lane];
+                *sum += unit.max(0.0) * self.out[at + lane];
+            }
         }
         let sum = self.out_bias + (sums[0] + sums[1]) + (sums[2] + sums[3]);
         sum.max(self.range[0]).min(self.range[1])

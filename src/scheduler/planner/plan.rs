@@ -196,12 +196,12 @@ impl Plan {
         let mut loss = 0.0;
         for run in device.runs {
             let left_s = run.left(device.now).as_secs_f64();
-            let beside = all.without(&run.imprint);
-            let multiplier = device.interference.multiplier(&run.imprint, &beside);
-            let slower = (multiplier / run.multiplier() - 1.0).max(0.0);
-            let delay_s = (left_s * slower).min(alone_s * batch.share());
             let slack_s = (run.deadline - device.now).as_secs_f64();
             if slack_s > left_s {
+                let beside = all.without(&run.imprint);
+                let multiplier = device.interference.multiplier(&run.imprint, &beside);
+                let slower = (multiplier / run.multiplier() - 1.0).max(0.0);
+                let delay_s = (left_s * slower).min(alone_s * batch.share());
                 let weights = self.queues[run.model.index()].weights;
                 let missed = if slack_s <= left_s + delay_s { weights.miss } else { 0.0 };
                 let slo_s = device.of(run.model).slo.as_secs_f64();
