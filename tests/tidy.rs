@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 /// What each module may use besides itself. A module that stands before another in the flow of a
 /// request may not be known to it.
-const DIRECTIONS: [(&str, &[&str]); 18] = [
+const DIRECTIONS: [(&str, &[&str]); 21] = [
     ("units", &[]),
     ("chart", &[]),
+    ("files", &[]),
     ("doorbell", &["units"]),
     ("config", &["units"]),
     ("scheduler", &["config", "units"]),
+    ("policy_file", &["files", "scheduler"]),
     ("pipeline", &["scheduler", "units"]),
     ("telemetry", &["pipeline", "scheduler", "units"]),
     ("models", &["units"]),
@@ -25,6 +27,7 @@ const DIRECTIONS: [(&str, &[&str]); 18] = [
     ("tui", &["telemetry"]),
     ("sim", &["config", "pipeline", "scheduler", "telemetry", "units", "workload"]),
     ("suite", &["chart", "config", "pipeline", "scheduler", "sim", "units"]),
+    ("train", &["scheduler", "sim", "suite", "units"]),
     (
         "runtime",
         &[
@@ -33,6 +36,7 @@ const DIRECTIONS: [(&str, &[&str]); 18] = [
             "engine",
             "models",
             "pipeline",
+            "policy_file",
             "profiler",
             "scheduler",
             "server",

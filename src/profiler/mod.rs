@@ -56,6 +56,13 @@ impl Known {
         }
     }
 
+    pub fn into_profile(self) -> Option<Profile> {
+        match self {
+            Known::Profile(profile) => Some(*profile),
+            Known::Points(_) => None,
+        }
+    }
+
     pub fn features(&self) -> Option<&Features> {
         match self {
             Known::Profile(profile) => profile.features.as_ref(),

@@ -12,7 +12,6 @@ use crate::scheduler::sac::{
     Actor, Learner, Replay, SacConfig, Schedule, UpdateError, UpdateStats,
 };
 use crate::telemetry::snapshot::LearningSnapshot;
-use crate::train;
 use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,13 +26,27 @@ const INBOX: usize = 1_024;
 const REPLAY: usize = 50_000;
 /// Before it learns from them, it remembers this many: about ten minutes of six models.
 const LEAST_REPLAY: usize = 2_000;
-/// The learner's share of one core.
-const DUTY: f64 = 0.01;
-/// Updates between two exchanges of the serving weights, and between two savings.
-const UPDATES_PER_EXCHANGE: u64 = 20;
+/// How much it works, and how often that is seen.
+const PACE: Pace = Pace { duty: 0.01, updates_per_exchange: 20 };
+/// Updates between two savings.
 const UPDATES_PER_SAVING: u64 = 500;
+/// Weight of the newest reward in the mean that is shown: six models decide about twenty times a
+/// second.
+const REWARD_GAIN: f32 = 1.0 / 1_000.0;
+/// Before the actor moves, the critics get used to rewards without a second run to compare with:
+/// some minutes.
+const CRITICS_FIRST: u64 = 1_000;
 /// How long it waits for an experience before it looks whether it is to stop.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How fast learning goes.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// The learner's share of one core.
+    duty: f64,
+    /// Between two exchanges of the serving weights.
+    updates_per_exchange: u64,
+}
 
 /// What the learner and the rest of the appliance share.
 pub(super) struct LearnerLink {
@@ -59,6 +72,17 @@ pub(super) fn start(
     enabled: bool,
     notices: mpsc::Sender<Notice>,
 ) -> std::io::Result<LearnerLink> {
+    start_with(actor, file, enabled, notices, config(), PACE)
+}
+
+fn start_with(
+    actor: Arc<ArcSwap<Actor>>,
+    file: PathBuf,
+    enabled: bool,
+    notices: mpsc::Sender<Notice>,
+    settings: SacConfig,
+    pace: Pace,
+) -> std::io::Result<LearnerLink> {
     let (experiences, inbox) = sync_channel(INBOX);
     let enabled = Arc::new(AtomicBool::new(enabled));
     let stop = Arc::new(AtomicBool::new(false));
@@ -71,9 +95,11 @@ pub(super) fn start(
         stop: stop.clone(),
         shown: shown.clone(),
         notices,
+        pace,
         saved_updates: 0,
+        rewards: Rewards::default(),
     };
-    let thread = thread::Builder::new().name("learner".into()).spawn(move || side.run())?;
+    let thread = thread::Builder::new().name("learner".into()).spawn(move || side.run(settings))?;
     Ok(LearnerLink { experiences, enabled, shown, stop, thread })
 }
 
@@ -100,6 +126,7 @@ fn config() -> SacConfig {
     config.temperature_rate = 0.0;
     config.initial_alpha = 1e-3;
     config.target_entropy = Schedule::constant(0.04);
+    config.critics_first = CRITICS_FIRST;
     config
 }
 
@@ -111,24 +138,52 @@ struct Side {
     stop: Arc<AtomicBool>,
     shown: Arc<ArcSwap<LearningSnapshot>>,
     notices: mpsc::Sender<Notice>,
+    pace: Pace,
     saved_updates: u64,
+    rewards: Rewards,
+}
+
+/// Mean reward of the decisions of about the last minute.
+#[derive(Debug, Default)]
+struct Rewards {
+    count: u64,
+    mean: f32,
+}
+
+impl Rewards {
+    fn add(&mut self, reward: f32) {
+        if !reward.is_finite() {
+            return;
+        }
+        self.count += 1;
+        // The plain mean, until there are enough of them.
+        let gain = REWARD_GAIN.max(1.0 / self.count as f32);
+        self.mean += gain * (reward - self.mean);
+    }
+
+    fn mean(&self) -> Option<f32> {
+        (self.count > 0).then_some(self.mean)
+    }
 }
 
 impl Side {
-    fn run(mut self) {
+    fn run(mut self, settings: SacConfig) {
         // Where the system does not allow it, the small duty alone keeps it out of the way.
         let _ = rustix::process::nice(19);
-        let mut learner = match Learner::from_actor(config(), &self.actor.load(), unix_ms()) {
+        let mut learner = match Learner::from_actor(settings, &self.actor.load(), unix_ms()) {
             Ok(learner) => learner,
-            Err(error) => return self.notice(true, format!("learning is off: {error}")),
+            Err(error) => return self.notice(true, format!("nothing can be learnt: {error}")),
         };
         learner.normaliser_mut().freeze(true);
         let mut replay = Replay::new(REPLAY, FEATURES, ACTIONS);
         let mut may_work_at = Instant::now();
         while !self.stop.load(Ordering::Acquire) {
             match self.inbox.recv_timeout(PATIENCE) {
-                // What is not finite is refused, and counts for nothing.
-                Ok(experience) => drop(replay.push(&train::transition(&experience))),
+                Ok(experience) => {
+                    self.rewards.add(experience.reward);
+                    // What is not finite is refused, and counts for nothing.
+                    let _ = replay.push(&experience.transition());
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -137,7 +192,7 @@ impl Side {
             let mut stats = None;
             if enabled && replay.len() >= LEAST_REPLAY && begun >= may_work_at {
                 stats = self.update(&mut learner, &replay);
-                may_work_at = Instant::now() + begun.elapsed().div_f64(DUTY);
+                may_work_at = Instant::now() + begun.elapsed().div_f64(self.pace.duty);
             }
             self.show(&learner, replay.len(), enabled, stats);
         }
@@ -155,7 +210,7 @@ impl Side {
                 None
             }
         };
-        if learner.updates().is_multiple_of(UPDATES_PER_EXCHANGE) {
+        if learner.updates().is_multiple_of(self.pace.updates_per_exchange) {
             self.actor.store(Arc::new(learner.actor()));
         }
         if learner.updates() >= self.saved_updates + UPDATES_PER_SAVING {
@@ -188,11 +243,14 @@ impl Side {
             weights: String::new(),
             file: self.file.display().to_string(),
             experiences: remembered as u64,
+            experiences_needed: LEAST_REPLAY as u64,
             updates: learner.updates(),
+            saved_updates: self.saved_updates,
             entropy: if fresh { stats.entropy } else { before.entropy },
             temperature: learner.alpha(),
             critic_loss: if fresh { stats.critic_loss } else { before.critic_loss },
             value: if fresh { stats.q_mean } else { before.value },
+            reward: self.rewards.mean(),
         }));
     }
 
@@ -220,5 +278,101 @@ pub(super) fn weights(file: &Path, shipped: &(Actor, String)) -> (Actor, String,
             let text = format!("{error}; the shipped policy is used");
             (shipped.0.clone(), "shipped".into(), Some((Level::Warn, text)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::trained::shipped_sac;
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+    use tempfile::TempDir;
+
+    fn experience(random: &mut Xoshiro256PlusPlus) -> Experience {
+        let mut observation = || std::array::from_fn(|_| random.random_range(0.0..1.0));
+        let (observation, next_observation) = (observation(), observation());
+        Experience {
+            observation,
+            allowed: [true; ACTIONS],
+            action: random.random_range(0..ACTIONS),
+            reward: random.random_range(-1.0..1.0),
+            discount: 0.7,
+            next_observation,
+            next_allowed: [true; ACTIONS],
+            entropy: Some(0.1),
+        }
+    }
+
+    /// A learner that has taken in `experiences`, its actor, and the other end of its notices.
+    struct Running {
+        link: LearnerLink,
+        actor: Arc<ArcSwap<Actor>>,
+        notices: mpsc::Receiver<Notice>,
+    }
+
+    fn running(file: &Path, settings: SacConfig, experiences: usize) -> Running {
+        let actor = Arc::new(ArcSwap::from_pointee(shipped_sac().0.clone()));
+        let (sender, notices) = mpsc::channel();
+        let pace = Pace { duty: 0.5, updates_per_exchange: 5 };
+        let link = start_with(actor.clone(), file.into(), true, sender, settings, pace).unwrap();
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+        for _ in 0..experiences {
+            // Waits while the inbox is full, unlike the reactor.
+            link.experiences.send(experience(&mut random)).unwrap();
+        }
+        Running { link, actor, notices }
+    }
+
+    fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !holds() {
+            assert!(Instant::now() < end, "waited for {what} in vain");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn what_is_learnt_serves_at_once_and_after_a_restart() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("policy.safetensors");
+        let settings = SacConfig { critics_first: 10, ..config() };
+        let learner = running(&file, settings, LEAST_REPLAY);
+        let shipped = &shipped_sac().0;
+        wait_until("an exchange of weights", || **learner.actor.load() != *shipped);
+        learner.link.stop();
+        assert!(learner.notices.try_iter().next().is_none(), "nothing to complain of");
+        let (after, origin, notice) = weights(&file, shipped_sac());
+        assert!(after != *shipped);
+        assert_eq!(origin, file.display().to_string());
+        assert!(notice.unwrap().1.contains("learnt while serving"));
+    }
+
+    #[test]
+    fn the_settings_of_online_learning_are_valid() {
+        config().check().unwrap();
+    }
+
+    #[test]
+    fn a_file_of_something_else_gives_way_to_the_shipped_policy() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("policy.safetensors");
+        std::fs::write(&file, "these are no weights").unwrap();
+        let (actor, origin, notice) = weights(&file, shipped_sac());
+        assert!(actor == shipped_sac().0);
+        assert_eq!(origin, "shipped");
+        let text = notice.unwrap().1;
+        assert!(text.contains("policy.safetensors") && text.contains("shipped policy"), "{text}");
+    }
+
+    #[test]
+    fn a_learner_that_cannot_go_on_says_why_and_leaves_the_weights_that_serve() {
+        let dir = TempDir::new().unwrap();
+        let settings = SacConfig { tau: f32::NAN, ..config() };
+        let learner = running(&dir.path().join("p.safetensors"), settings, 0);
+        wait_until("its end", || !learner.link.is_alive());
+        let (_, text) = learner.notices.recv().unwrap();
+        assert!(text.contains("tau"), "{text}");
+        assert!(**learner.actor.load() == shipped_sac().0);
     }
 }

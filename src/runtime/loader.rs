@@ -3,7 +3,7 @@
 use crate::config::{Config, ModelConfig, Slo, auto_slo_us};
 use crate::doorbell::Doorbell;
 use crate::engine::Engine;
-use crate::profiler::{self, Known, Profile, latency_table};
+use crate::profiler::{self, Point, Profile, latency_table};
 use crate::scheduler::{Interference, Predictor};
 use crate::units::{ModelId, Nanos};
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ pub(super) struct Loaded {
     pub(super) predictor: Predictor,
     pub(super) slo: Nanos,
     pub(super) took: Nanos,
-    profile: Option<Box<Profile>>,
+    profile: Option<Profile>,
 }
 
 /// The end of one loading.
@@ -57,7 +57,7 @@ impl LoadSender {
         let mut profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
         let new = result.as_mut().ok().and_then(|loaded| loaded.profile.take());
         let interference = new.map(|profile| {
-            profiles.insert(profile.model.clone(), *profile);
+            profiles.insert(profile.model.clone(), profile);
             let all: Vec<Profile> = profiles.values().cloned().collect();
             profiler::interference(&all, self.lanes)
         });
@@ -103,17 +103,17 @@ fn load_one(model: &ModelConfig, config: &Config) -> Result<Loaded, String> {
     let known = profiler::known(model, config, &*engine, UNPROFILED_BUDGET);
     let known = known.map_err(|e| e.to_string())?;
     let predictor = profiler::predictor(known.points(), known.features(), config.lanes());
-    let slo = match model.slo {
+    let slo = slo(model, known.points(), config);
+    let profile = known.into_profile();
+    Ok(Loaded { engine, predictor, slo, took: start.elapsed().into(), profile })
+}
+
+/// The SLO that the model is served with.
+pub fn slo(model: &ModelConfig, points: &[Point], config: &Config) -> Nanos {
+    match model.slo {
         Slo::Ms(millis) => Nanos::from_millis(millis),
         Slo::Us(micros) => Nanos::from_micros(micros),
-        Slo::Auto => {
-            let table = latency_table(known.points());
-            auto_slo_us(&table, config.models.len()).map_or(UNKNOWN_SLO, Nanos::from_micros)
-        }
-    };
-    let profile = match known {
-        Known::Profile(profile) => Some(profile),
-        Known::Points(_) => None,
-    };
-    Ok(Loaded { engine, predictor, slo, took: start.elapsed().into(), profile })
+        Slo::Auto => auto_slo_us(&latency_table(points), config.models.len())
+            .map_or(UNKNOWN_SLO, Nanos::from_micros),
+    }
 }

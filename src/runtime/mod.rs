@@ -5,6 +5,7 @@
 //!                              ◄══ring══                          ◄══ring══
 //! ```
 
+mod brain;
 mod commands;
 mod fleet;
 mod instance;
@@ -12,19 +13,23 @@ mod learner;
 mod loader;
 mod reactor;
 mod status;
+mod watch;
 
 use crate::config::{Admission, Config};
 use crate::pipeline::{ModelSettings, Pipeline, Settings};
 use crate::scheduler;
-use crate::scheduler::trained::{self, Trained};
+use crate::scheduler::trained::Trained;
 use crate::server::{self, gateway::Gateway};
 use crate::telemetry::device::DeviceMonitor;
 use crate::telemetry::log::LogBuffer;
 use crate::telemetry::snapshot::{ApplianceState, DeviceSnapshot};
 use crate::units::{ModelId, Nanos};
 use arc_swap::ArcSwap;
+use brain::Brain;
 use fleet::Fleet;
-use reactor::{Channels, Reactor};
+pub use loader::slo;
+use loader::{LoadReport, LoadSender};
+use reactor::Reactor;
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -47,6 +52,14 @@ enum Lifecycle {
     Drain,
     Abort,
     Stop,
+}
+
+/// What reaches the reactor besides requests: wishes of the appliance, and engines as they load.
+struct Channels {
+    lifecycle: mpsc::Receiver<Lifecycle>,
+    /// For the loaders that the reactor starts.
+    load_sender: LoadSender,
+    load_reports: mpsc::Receiver<LoadReport>,
 }
 
 /// A running appliance.
@@ -99,16 +112,16 @@ impl Appliance {
         let device = Arc::new(ArcSwap::from_pointee(DeviceSnapshot::default()));
         let (lifecycle, lifecycle_end) = mpsc::channel();
         let (load_sender, load_reports) = mpsc::channel();
-        let load_sender = loader::LoadSender::new(load_sender, &config);
+        let load_sender = LoadSender::new(load_sender, &config);
         let wanted = (0..config.models.len() as u16).map(ModelId);
         let wanted = wanted.filter(|model| config.models[model.index()].load).collect();
         loader::load(&config, wanted, &load_sender, &port.reactor_bell).map_err(os)?;
-        let (trained, brain) = brain(&config).map_err(os)?;
+        let brain = Brain::start(&config).map_err(os)?;
         let status = Status::new(&config, &port, log.clone(), device.clone());
         let fleet = Fleet::new(config.models.iter().map(|m| m.name.clone()));
         let reactor = Reactor::new(
             port,
-            pipeline(&config, &trained),
+            pipeline(&config, &brain.trained),
             fleet,
             status,
             config.clone(),
@@ -199,32 +212,6 @@ fn pipeline(config: &Config, trained: &Trained) -> Pipeline {
         .map(|m| scheduler::make_with(m.policy.as_ref().unwrap_or(&config.policy), trained))
         .collect();
     Pipeline::new(settings, &models, policies)
-}
-
-/// What the trained policy decides with, and the thread that trains it further.
-fn brain(config: &Config) -> std::io::Result<(Trained, Brain)> {
-    let file = &config.scheduler.policy_file;
-    let (actor, origin, notice) = learner::weights(file, trained::shipped_sac());
-    let mut trained = Trained::with(actor);
-    let (notices, notices_end) = mpsc::channel();
-    if let Some(notice) = notice {
-        // The other end is in hand.
-        let _ = notices.send(notice);
-    }
-    let learning = config.scheduler.learning;
-    let link = learner::start(trained.sac.clone(), file.clone(), learning, notices)?;
-    trained.experiences = Some(link.experiences.clone());
-    Ok((trained.clone(), Brain { trained, link: Some(link), origin, notices: notices_end }))
-}
-
-/// The trained policy's side of the reactor.
-struct Brain {
-    trained: Trained,
-    /// `None` once it has died, and the operator has been told.
-    link: Option<learner::LearnerLink>,
-    /// Where the weights came from that serving began with.
-    origin: String,
-    notices: mpsc::Receiver<learner::Notice>,
 }
 
 /// The thread that owns all sockets, and the signals.

@@ -3,18 +3,19 @@
 //! It takes no locks and, after warm-up, allocates nothing for a request: payloads move from the
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
+use super::brain::Brain;
 use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::{Report, WorkError, WorkItem};
 use super::loader::{LoadReport, LoadSender};
 use super::status::Status;
-use super::{Brain, Lifecycle};
+use super::{Channels, Lifecycle};
 use crate::config::Config;
 use crate::pipeline::{Action, Event, Outcome, Pipeline, Request};
 use crate::server::gateway::{
     Answer, AnswerOutput, Payload, ReactorPort, Submission, ToIngress, ToReactor,
 };
-use crate::telemetry::snapshot::{Level, ModelState};
+use crate::telemetry::snapshot::ModelState;
 use crate::units::{BatchSize, ModelId, Nanos, RequestId};
 use ringbuf::traits::{Consumer, Observer, Producer};
 use std::sync::{Arc, mpsc};
@@ -49,14 +50,6 @@ pub(super) struct Reactor {
     answered: bool,
     draining: bool,
     stopping: bool,
-}
-
-/// What reaches the reactor besides requests: wishes of the appliance, and engines as they load.
-pub(super) struct Channels {
-    pub(super) lifecycle: mpsc::Receiver<Lifecycle>,
-    /// For the loaders that the reactor starts.
-    pub(super) load_sender: LoadSender,
-    pub(super) load_reports: mpsc::Receiver<LoadReport>,
 }
 
 /// What the reactor keeps of a request, by its id.
@@ -165,25 +158,17 @@ impl Reactor {
             return;
         }
         self.next_snapshot = now + SNAPSHOT_PERIOD;
-        self.hear_learner();
+        if !self.draining {
+            while let Some((level, text)) = self.brain.next_notice() {
+                self.status.event(level, None, text);
+            }
+        }
         // Before the snapshot is made: whoever asks from here on gets the next one.
         let waiting: Vec<_> = first.into_iter().chain(self.port.refreshes.try_iter()).collect();
         self.publish(now);
         for made in waiting {
             // Who has gone away doesn't need it.
             let _ = made.send(());
-        }
-    }
-
-    /// Passes on what the learner has to say, and that it is dead.
-    fn hear_learner(&mut self) {
-        while let Ok((level, text)) = self.brain.notices.try_recv() {
-            self.status.event(level, None, text);
-        }
-        if self.brain.link.as_ref().is_some_and(|link| !link.is_alive()) && !self.draining {
-            self.brain.link = None;
-            let text = "the learner has died; the policy serves on with its last weights";
-            self.status.event(Level::Error, None, text.into());
         }
     }
 

@@ -29,7 +29,7 @@ pub mod utility;
 mod view;
 
 pub use interference::{Footprint, Imprint, Interference, Neighbours, Work};
-pub use make::{POLICIES, is_joint, make, make_named, make_with};
+pub use make::{POLICIES, default_config, is_joint, make, make_named, make_with};
 pub use pace::Pace;
 pub use predictor::Predictor;
 pub use request::{Completion, Outcome, Request};

@@ -38,7 +38,7 @@ pub fn shipped_tac() -> &'static Shipped {
 }
 
 fn parse(bytes: &[u8]) -> Shipped {
-    // The bytes are part of the program, and a test reads them.
+    // Cannot fail: the bytes are part of the program, and a test reads them.
     Actor::from_bytes(bytes, &layout()).expect("a shipped policy is whole")
 }
 

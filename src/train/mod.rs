@@ -13,5 +13,5 @@ mod rollout;
 mod trainer;
 mod world;
 
-pub use trainer::{Options, Round, Subject, Trainer, UPDATES_PER_ROUND, transition};
+pub use trainer::{Options, Round, Subject, Trainer, UPDATES_PER_ROUND};
 pub use world::{Materials, World};

@@ -5,7 +5,7 @@ use super::world::{Materials, World};
 use crate::scheduler::actions::ACTIONS;
 use crate::scheduler::learned::{Choice, Experience, Steering};
 use crate::scheduler::observation::FEATURES;
-use crate::scheduler::sac::{Actor, Learner, Replay, SacConfig, Schedule, Transition, UpdateStats};
+use crate::scheduler::sac::{Actor, Learner, Replay, SacConfig, Schedule, UpdateStats};
 use crate::units::InstanceCount;
 use arc_swap::ArcSwap;
 use rand::{RngExt, SeedableRng};
@@ -202,23 +202,9 @@ impl Trainer {
         round.gain = gain;
         for experience in &experiences {
             // What is not finite is refused, and counts for nothing.
-            let _ = self.replay.push(&transition(experience));
+            let _ = self.replay.push(&experience.transition());
         }
         self.round += 1;
         Ok(round)
-    }
-}
-
-/// What the learner takes of an experience.
-pub fn transition(experience: &Experience) -> Transition<'_> {
-    Transition {
-        observation: &experience.observation,
-        mask: &experience.allowed,
-        action: experience.action,
-        reward: experience.reward,
-        discount: experience.discount,
-        next_observation: &experience.next_observation,
-        next_mask: &experience.next_allowed,
-        entropy: experience.entropy,
     }
 }

@@ -56,7 +56,8 @@ pub fn cross_validate(
             sum.iter_mut().zip(errors).for_each(|(sum, error)| *sum += error);
         }
     }
-    let [network, linear, sharing] = sum.map(|sum| sum / (DIVISIONS as usize * samples.len()) as f64);
+    let [network, linear, sharing] =
+        sum.map(|sum| sum / (DIVISIONS as usize * samples.len()) as f64);
     let combinations = distinct.len();
     Some(Judgement { samples: samples.len(), combinations, folds, network, linear, sharing })
 }

@@ -3,6 +3,7 @@
 use super::super::actions::ACTIONS;
 use super::super::observation::FEATURES;
 use super::super::planner::{Planner, Weights};
+use super::super::sac::Transition;
 use super::super::{DeviceView, Tally};
 use crate::units::Nanos;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +30,22 @@ pub struct Experience {
     pub next_allowed: [bool; ACTIONS],
     /// Of the actor's choice, in nats; `None` when another made it.
     pub entropy: Option<f32>,
+}
+
+impl Experience {
+    /// What the learner takes of it.
+    pub fn transition(&self) -> Transition<'_> {
+        Transition {
+            observation: &self.observation,
+            mask: &self.allowed,
+            action: self.action,
+            reward: self.reward,
+            discount: self.discount,
+            next_observation: &self.next_observation,
+            next_mask: &self.next_allowed,
+            entropy: self.entropy,
+        }
+    }
 }
 
 /// The planner's own run under the same arrivals: slot by slot what it earned, and what a request

@@ -14,7 +14,7 @@ pub struct SacConfig {
     /// Learning rates of Adam. 3e-4 each is Haarnoja's (arXiv 1812.05905, table 1).
     pub actor_rate: f32,
     pub critic_rate: f32,
-    /// Its parameter is the logarithm of the temperature.
+    /// Its parameter is the logarithm of the temperature; 0 keeps that as it is.
     pub temperature_rate: f32,
     /// Share of the way that the target critics move in an update; 0.005 is Haarnoja's.
     pub tau: f32,
@@ -36,6 +36,9 @@ pub struct SacConfig {
     pub entropy_penalty: f32,
     /// Longest gradient, for each network.
     pub max_gradient_norm: f32,
+    /// In so many updates at the beginning only the critics learn. For an actor that is good
+    /// already, beside critics that have yet to get used to other rewards.
+    pub critics_first: u64,
 }
 
 impl SacConfig {
@@ -56,6 +59,7 @@ impl SacConfig {
             q_clip: 0.5,
             entropy_penalty: 0.01,
             max_gradient_norm: 10.0,
+            critics_first: 0,
         }
     }
 
@@ -84,7 +88,12 @@ impl SacConfig {
         let numbers = [
             ("actor_rate", self.actor_rate, is_rate(self.actor_rate), positive),
             ("critic_rate", self.critic_rate, is_rate(self.critic_rate), positive),
-            ("temperature_rate", self.temperature_rate, is_rate(self.temperature_rate), positive),
+            (
+                "temperature_rate",
+                self.temperature_rate,
+                self.temperature_rate == 0.0 || is_rate(self.temperature_rate),
+                "finite and not below 0",
+            ),
             ("initial_alpha", self.initial_alpha, is_rate(self.initial_alpha), positive),
             (
                 "max_gradient_norm",

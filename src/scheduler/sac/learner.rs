@@ -186,8 +186,10 @@ impl Learner {
 
         let Learner { config, networks, work, .. } = self;
         networks.step_critics(&work.critic_gradients, config.critic_rate);
-        networks.step_actor(&work.actor_gradient, config.actor_rate);
-        networks.step_alpha(stats.entropy - stats.target_entropy, config.temperature_rate);
+        if self.updates > config.critics_first {
+            networks.step_actor(&work.actor_gradient, config.actor_rate);
+            networks.step_alpha(stats.entropy - stats.target_entropy, config.temperature_rate);
+        }
         for (target, critic) in networks.targets.iter_mut().zip(&networks.critics) {
             approach(target.parameters_mut(), critic.parameters(), config.tau);
         }

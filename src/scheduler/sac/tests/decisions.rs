@@ -277,3 +277,22 @@ fn settings_out_of_range_are_named() {
         assert!(refused.to_string().contains(setting));
     }
 }
+
+#[test]
+fn the_actor_waits_for_the_critics_where_that_is_asked_for() {
+    let replay = noise(64, 3, 5, 1);
+    let config = SacConfig { critics_first: 3, ..quick(3, 5) };
+    let mut learner = Learner::new(config, 1).expect("valid settings");
+    let decide = |learner: &Learner| {
+        let (mut scratch, mut out) = (Scratch::default(), vec![0.0; 5]);
+        learner.actor().probabilities(&[0.5; 3], &[true; 5], &mut scratch, &mut out);
+        out
+    };
+    let before = decide(&learner);
+    for _ in 0..3 {
+        learner.update(&replay).expect("finite numbers");
+        assert_eq!(decide(&learner), before);
+    }
+    learner.update(&replay).expect("finite numbers");
+    assert_ne!(decide(&learner), before);
+}
