@@ -378,7 +378,7 @@ impl Pipeline {
             group.caps.clear();
             group.caps.extend(group.models.iter().map(|id| models[id.index()].caps));
             let model = |id: ModelId| models[id.index()].view(now);
-            let view = device(now, running, interference, models.len(), &model);
+            let view = DeviceView::new(now, running, interference, models.len(), &model);
             group.policy.decide(&view, &group.models, &mut group.caps);
             for (id, &caps) in group.models.iter().zip(&group.caps) {
                 models[id.index()].apply(caps);
@@ -392,16 +392,4 @@ impl Pipeline {
         let group = self.groups.of(model);
         self.groups.groups[group].waits_until = None;
     }
-}
-
-/// What a policy is shown.
-fn device<'a>(
-    now: Nanos,
-    running: &'a Running,
-    interference: &'a Interference,
-    models: usize,
-    model: &'a dyn Fn(ModelId) -> ModelView<'a>,
-) -> DeviceView<'a> {
-    let (runs, load) = (running.runs(), running.load());
-    DeviceView { now, runs, running: running.all(), load, interference, models, model }
 }

@@ -1,6 +1,6 @@
 //! What a policy sees of the device and its models, without copying any of it.
 
-use super::{Caps, Imprint, Interference, Neighbours, Predictor, Request, Run};
+use super::{Caps, Imprint, Interference, Neighbours, Predictor, Request, Run, Running};
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use std::collections::VecDeque;
 
@@ -22,6 +22,17 @@ pub struct DeviceView<'a> {
 }
 
 impl<'a> DeviceView<'a> {
+    pub fn new(
+        now: Nanos,
+        running: &'a Running,
+        interference: &'a Interference,
+        models: usize,
+        model: &'a dyn Fn(ModelId) -> ModelView<'a>,
+    ) -> DeviceView<'a> {
+        let (runs, load) = (running.runs(), running.load());
+        DeviceView { now, runs, running: running.all(), load, interference, models, model }
+    }
+
     /// That model.
     pub fn of(&self, model: ModelId) -> ModelView<'a> {
         (self.model)(model)
