@@ -1,5 +1,6 @@
 //! What operators and clients ask of the running appliance, and how loading ends.
 
+use super::Lifecycle;
 use super::loader::{self, LoadReport, Loaded};
 use super::reactor::Reactor;
 use crate::pipeline::{Event, Override};
@@ -15,6 +16,20 @@ use tokio::sync::oneshot;
 pub(super) type LoadWaiter = (ModelId, oneshot::Sender<Result<(), CommandError>>);
 
 impl Reactor {
+    pub(super) fn lifecycle(&mut self, lifecycle: Lifecycle) {
+        match lifecycle {
+            Lifecycle::Drain => {
+                self.draining = true;
+                self.status.draining();
+                self.refuse_load_waiters();
+                self.show_now();
+                self.step(Event::Drain);
+            }
+            Lifecycle::Abort => self.step(Event::Abort),
+            Lifecycle::Stop => self.stopping = true,
+        }
+    }
+
     pub(super) fn command(&mut self, call: CommandCall) {
         let result = match &call.command {
             Command::Load { model } => match self.find(model).and_then(|m| self.load(m)) {

@@ -7,11 +7,13 @@
 
 mod brain;
 mod commands;
+mod faults;
 mod fleet;
 mod instance;
 mod learner;
 mod loader;
 mod reactor;
+mod seat;
 mod status;
 mod watch;
 
@@ -30,6 +32,7 @@ use fleet::Fleet;
 pub use loader::slo;
 use loader::{LoadReport, LoadSender};
 use reactor::Reactor;
+use seat::Seat;
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -67,7 +70,7 @@ pub struct Appliance {
     gateway: Arc<Gateway>,
     lifecycle: mpsc::Sender<Lifecycle>,
     ingress: JoinHandle<Result<(), String>>,
-    reactor: JoinHandle<()>,
+    reactor: JoinHandle<Result<(), String>>,
     stop: Arc<Stop>,
     drain_timeout: Duration,
 }
@@ -101,8 +104,7 @@ impl Appliance {
         let os = |e: std::io::Error| format!("cannot start: {e}");
         let (gateway, port) = server::gateway::pair(MAX_OUTSTANDING).map_err(os)?;
         let stop = Arc::new(Stop::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(os)?;
+        let runtime = gateway.runtime().map_err(os)?;
         // Caught before there is a file that a signal could leave behind.
         let signals = catch_signals(&runtime);
         // Bound before anything is loaded; served last, since on an early return only a listener
@@ -119,6 +121,7 @@ impl Appliance {
         let brain = Brain::start(&config).map_err(os)?;
         let status = Status::new(&config, &port, log.clone(), device.clone());
         let fleet = Fleet::new(config.models.iter().map(|m| m.name.clone()));
+        let attend = port.attend.clone();
         let reactor = Reactor::new(
             port,
             pipeline(&config, &brain.trained),
@@ -128,10 +131,14 @@ impl Appliance {
             Channels { lifecycle: lifecycle_end, load_sender, load_reports },
             brain,
         );
-        let reactor = thread::Builder::new()
-            .name("reactor".into())
-            .spawn(move || reactor.run())
-            .map_err(os)?;
+        let seat = Seat::new(reactor);
+        // Nobody else sets it.
+        let _ = attend.set(Box::new({
+            let seat = seat.clone();
+            move || seat.attend()
+        }));
+        let reactor =
+            thread::Builder::new().name("reactor".into()).spawn(move || seat.run()).map_err(os)?;
         spawn_monitor(device, stop.clone()).map_err(os)?;
         let stopped = wait_for_stop(signals, stop.clone());
         let ingress = spawn_ingress(runtime, listener, &gateway, stopped, &log).map_err(os)?;
@@ -180,7 +187,7 @@ impl Appliance {
         let served = join(self.ingress, "ingress");
         let _ = self.lifecycle.send(Lifecycle::Stop);
         self.gateway.wake_reactor();
-        join(self.reactor, "reactor")?;
+        join(self.reactor, "reactor")??;
         served?
     }
 }

@@ -1,6 +1,7 @@
-//! The reactor thread: feeds the pipeline from the rings and carries its actions out.
+//! The reactor: feeds the pipeline from the rings and carries its actions out, on the thread that
+//! sits in its [`Seat`].
 //!
-//! It takes no locks and, after warm-up, allocates nothing for a request: payloads move from the
+//! It waits for nobody and, after warm-up, allocates nothing for a request: payloads move from the
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
 use super::brain::Brain;
@@ -8,6 +9,7 @@ use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::{Report, WorkError, WorkItem};
 use super::loader::{LoadReport, LoadSender};
+use super::seat::{Calls, Seat, Turn};
 use super::status::Status;
 use super::{Channels, Lifecycle};
 use crate::config::Config;
@@ -15,17 +17,21 @@ use crate::pipeline::{Action, Event, Outcome, Pipeline, Request};
 use crate::server::gateway::{
     Answer, AnswerOutput, Payload, ReactorPort, Submission, ToIngress, ToReactor,
 };
-use crate::telemetry::snapshot::ModelState;
 use crate::units::{BatchSize, ModelId, Nanos, RequestId};
 use ringbuf::traits::{Consumer, Observer, Producer};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 
 /// Snapshots are made this often.
 const SNAPSHOT_PERIOD: Nanos = Nanos::from_millis(100);
+/// A turn takes at most so many reports: with engines that take no time, each brings the next one
+/// about, and the thread that sits there has other things to do.
+const MOST_REPORTS: usize = 64;
 /// A client that gives no priority comes after all that give one.
 const DEFAULT_PRIORITY: u32 = u32::MAX;
 
 pub(super) struct Reactor {
+    /// Where this reactor is kept.
+    pub(super) seat: Weak<Seat>,
     pub(super) port: ReactorPort,
     pub(super) pipeline: Pipeline,
     pub(super) fleet: Fleet,
@@ -42,23 +48,24 @@ pub(super) struct Reactor {
     lifecycle: mpsc::Receiver<Lifecycle>,
     load_reports: mpsc::Receiver<LoadReport>,
     /// Indexed by the low half of a request's id.
-    held: Vec<Held>,
+    pub(super) held: Vec<Held>,
     actions: Vec<Action>,
     /// Events that carrying out actions brought about; they go in after those.
-    deferred: Vec<Event>,
+    pub(super) deferred: Vec<Event>,
     next_snapshot: Nanos,
-    answered: bool,
-    draining: bool,
-    stopping: bool,
+    /// Whom the turn has made work for.
+    calls: Calls,
+    pub(super) draining: bool,
+    pub(super) stopping: bool,
 }
 
 /// What the reactor keeps of a request, by its id.
 #[derive(Default)]
-struct Held {
+pub(super) struct Held {
     model: Option<(RequestId, ModelId)>,
     payload: Payload,
     outputs: Vec<AnswerOutput>,
-    error: Option<WorkError>,
+    pub(super) error: Option<WorkError>,
 }
 
 impl Reactor {
@@ -73,7 +80,8 @@ impl Reactor {
     ) -> Reactor {
         let Channels { lifecycle, load_sender, load_reports } = channels;
         let capacity = port.answers.capacity().get();
-        Reactor {
+        let mut reactor = Reactor {
+            seat: Weak::new(),
             port,
             pipeline,
             fleet,
@@ -91,46 +99,38 @@ impl Reactor {
             actions: Vec::with_capacity(256),
             deferred: Vec::new(),
             next_snapshot: Nanos::ZERO,
-            answered: false,
+            calls: Calls::default(),
             draining: false,
             stopping: false,
-        }
+        };
+        reactor.publish(reactor.now());
+        reactor
     }
 
-    /// Runs until [`Lifecycle::Stop`].
-    pub(super) fn run(mut self) {
-        self.publish(self.now());
-        while !self.stopping {
-            self.port.reactor_bell.begin_look();
-            self.turn();
-            self.port.reactor_bell.announce_sleep();
-            if !self.port.reactor_bell.has_rung() {
-                let now = self.now();
-                let wake = self.pipeline.next_wake(now).min(self.next_snapshot);
-                if wake > now {
-                    self.port.reactor_bell.wait(wake - now);
-                }
-            }
-            self.port.reactor_bell.awake();
-        }
+    /// True after [`Lifecycle::Stop`].
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Lets the learner save what it has learnt; it ends with the reactor.
+    pub(super) fn stop(mut self) {
         if let Some(link) = self.brain.link.take() {
             link.stop();
         }
     }
 
+    /// Requests and what instances report, which is all that is urgent, then what time demands.
+    pub(super) fn quick_turn(&mut self) -> Turn {
+        let is_unfinished = self.take_requests_and_reports();
+        let now = self.keep_time();
+        let is_retiring = !self.retiring.is_empty();
+        let wake = if is_retiring { now } else { self.next_turn(now) };
+        Turn { wake, is_unfinished, calls: std::mem::take(&mut self.calls) }
+    }
+
     /// Everything that has come in since the last turn, then what time demands.
-    fn turn(&mut self) {
-        while let Some(message) = self.port.submissions.try_pop() {
-            match message {
-                ToReactor::Submit { id, arrival, submission } => {
-                    self.submit(id, arrival, submission);
-                }
-                ToReactor::Cancel(id) => self.cancel(id),
-            }
-        }
-        while let Some((model, instance, report)) = self.fleet.next_report() {
-            self.report(model, instance, report);
-        }
+    pub(super) fn full_turn(&mut self) -> Turn {
+        let is_unfinished = self.take_requests_and_reports();
         while let Ok(report) = self.load_reports.try_recv() {
             self.loaded(report);
         }
@@ -141,14 +141,40 @@ impl Reactor {
         while let Ok(lifecycle) = self.lifecycle.try_recv() {
             self.lifecycle(lifecycle);
         }
+        let now = self.keep_time();
+        self.show(now);
+        let wake = self.next_turn(now);
+        Turn { wake, is_unfinished, calls: std::mem::take(&mut self.calls) }
+    }
+
+    fn next_turn(&self, now: Nanos) -> Nanos {
+        self.pipeline.next_wake(now).min(self.next_snapshot)
+    }
+
+    /// True when there may be more reports.
+    fn take_requests_and_reports(&mut self) -> bool {
+        while let Some(message) = self.port.submissions.try_pop() {
+            match message {
+                ToReactor::Submit { id, arrival, submission } => {
+                    self.submit(id, arrival, submission);
+                }
+                ToReactor::Cancel(id) => self.cancel(id),
+            }
+        }
+        for _ in 0..MOST_REPORTS {
+            let Some((model, instance, report)) = self.fleet.next_report() else { return false };
+            self.report(model, instance, report);
+        }
+        true
+    }
+
+    /// Steps if it is time to.
+    fn keep_time(&mut self) -> Nanos {
         let now = self.now();
         if now >= self.pipeline.next_wake(now) {
             self.step(Event::Tick);
         }
-        if std::mem::take(&mut self.answered) {
-            self.port.ingress_bell.notify_one();
-        }
-        self.show(now);
+        now
     }
 
     /// Makes a snapshot when it is time for one, or one for all who have asked since the last.
@@ -241,7 +267,9 @@ impl Reactor {
     }
 
     fn start_instance(&mut self, model: ModelId, instance: u16) {
-        if let Err(e) = self.fleet.start(model, instance, &self.port.reactor_bell) {
+        // It is there as long as this is called: the turn is made from it.
+        let Some(seat) = self.seat.upgrade() else { return };
+        if let Err(e) = self.fleet.start(model, instance, &seat) {
             self.status.replaced(model, format!("instance {instance}: no thread to be had: {e}"));
             self.deferred.push(Event::InstanceLost { model, instance });
         }
@@ -258,7 +286,7 @@ impl Reactor {
                 error: None,
             });
         }
-        self.fleet.run(model, instance, work);
+        self.calls.instances.extend(self.fleet.run(model, instance, work));
     }
 
     fn report(&mut self, model: ModelId, instance: u16, report: Report) {
@@ -309,49 +337,6 @@ impl Reactor {
         self.step(Event::BatchDone { model, instance, ok });
     }
 
-    /// The engine returned an error; its batch is answered with it. The instance makes itself a new
-    /// context, before it takes its next job.
-    fn engine_failed(&mut self, model: ModelId, instance: u16, text: String) {
-        self.note_error(model, instance, Outcome::EngineFailed, &text);
-        self.status.replaced(
-            model,
-            format!("instance {instance}: a batch failed: {text}; its context is replaced"),
-        );
-    }
-
-    /// The instance's thread ended: by a panic, or before it began.
-    fn lost(&mut self, model: ModelId, instance: u16, text: String) {
-        self.note_error(model, instance, Outcome::InstanceLost, &text);
-        self.status.replaced(model, format!("instance {instance}: {text}; it is replaced"));
-        self.fleet.remove(model, instance);
-        self.step(Event::InstanceLost { model, instance });
-    }
-
-    /// Keeps the reason for the answers that the next step gives, where a request has no reason of
-    /// its own.
-    fn note_error(&mut self, model: ModelId, instance: u16, outcome: Outcome, text: &str) {
-        for request in self.pipeline.batch(model, instance) {
-            let error = &mut self.held[index(request.id)].error;
-            error.get_or_insert_with(|| WorkError { outcome, text: text.into() });
-        }
-    }
-
-    fn abandon(&mut self, model: ModelId, instance: u16) {
-        self.status.replaced(
-            model,
-            format!(
-                "instance {instance} does not come back from its batch; it is given up and replaced"
-            ),
-        );
-        if self.fleet.abandon(model, instance) {
-            return;
-        }
-        let reason = "too many of its instances hang; restart the appliance, or load it again";
-        self.status.set_state(model, ModelState::Failed(reason.into()));
-        self.deferred.push(Event::ModelGone(model));
-        self.retire(model);
-    }
-
     fn answer(&mut self, request: &Request, mut outcome: Outcome, now: Nanos) {
         let held = &mut self.held[index(request.id)];
         held.model = None;
@@ -369,28 +354,14 @@ impl Reactor {
             .answers
             .try_push(ToIngress { id: request.id, answer: Answer { outcome, detail, outputs } });
         debug_assert!(pushed.is_ok(), "the ring holds every outstanding request");
-        self.answered = true;
+        self.calls.ingress = true;
     }
 
     fn publish(&mut self, now: Nanos) {
         self.status.publish(&self.pipeline, &self.fleet, &self.port, &self.brain, now);
     }
-
-    fn lifecycle(&mut self, lifecycle: Lifecycle) {
-        match lifecycle {
-            Lifecycle::Drain => {
-                self.draining = true;
-                self.status.draining();
-                self.refuse_load_waiters();
-                self.show_now();
-                self.step(Event::Drain);
-            }
-            Lifecycle::Abort => self.step(Event::Abort),
-            Lifecycle::Stop => self.stopping = true,
-        }
-    }
 }
 
-fn index(id: RequestId) -> usize {
+pub(super) fn index(id: RequestId) -> usize {
     id.0 as u32 as usize
 }
