@@ -25,7 +25,7 @@ pub use queue::Order;
 
 use crate::scheduler::actions::{ACTIONS, Masked, masked};
 use crate::scheduler::{
-    Caps, DeviceView, Executed, Insight, Interference, ModelView, Pace, Policy, Predictor, Running,
+    Caps, DeviceView, Executed, Insight, Interference, Pace, Policy, Predictor, Running,
 };
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use group::Groups;
