@@ -19,7 +19,7 @@ const DIRECTIONS: [(&str, &[&str]); 21] = [
     ("models", &["units"]),
     ("workload", &["units"]),
     ("engine", &["config", "models", "units"]),
-    ("profiler", &["chart", "config", "engine", "units"]),
+    ("profiler", &["chart", "config", "engine", "scheduler", "units"]),
     ("server", &["config", "doorbell", "engine", "pipeline", "telemetry", "units"]),
     ("client", &["engine", "server", "telemetry", "units"]),
     // Of the scheduler only its utility, so that both sides judge by one definition.

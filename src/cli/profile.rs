@@ -98,7 +98,7 @@ pub fn run(args: Args) -> Result<(), String> {
             drop(signals);
             measured
         })?;
-        report::deliver(&profiles)?;
+        report::deliver(&profiles, config.lanes())?;
         if stop.load(Ordering::Relaxed) {
             return Err("stopped; what is measured is kept, and the same command goes on from \
                         there"

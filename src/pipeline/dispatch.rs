@@ -1,8 +1,8 @@
 //! The part of a step that moves requests on: expire, recover instances, form and start batches.
 
 use super::model::Model;
-use super::{Action, Outcome, Pipeline, device};
-use crate::scheduler::{Dispatch, Interference, Running, Start};
+use super::{Action, Outcome, Pipeline};
+use crate::scheduler::{DeviceView, Dispatch, Interference, Running, Start};
 use crate::units::{BatchSize, ModelId, Nanos};
 
 impl Pipeline {
@@ -61,7 +61,7 @@ impl Pipeline {
         let Pipeline { groups, models, running, interference, .. } = self;
         let group = &mut groups.groups[group];
         let model = |id: ModelId| models[id.index()].view(now);
-        let view = device(now, running, interference, models.len(), &model);
+        let view = DeviceView::new(now, running, interference, models.len(), &model);
         match group.policy.dispatch(&view, &group.ready) {
             Dispatch::WaitUntil(time) => group.waits_until = Some(time.max(Nanos(now.0 + 1))),
             Dispatch::Start(model, wanted) => self.start_batch(model, wanted, now, actions),
@@ -182,7 +182,8 @@ fn shed_hopeless(
     while let Some(head) = m.queue.requests().front() {
         let items = BatchSize(m.queue.items().min(limit).max(head.items.0));
         let Some(alone) = m.predictor.alone(items) else { return };
-        let multiplier = interference.multiplier(m.predictor.demand(items), running.load());
+        let batch = interference.imprint(&m.predictor.footprint(items));
+        let multiplier = interference.multiplier(&batch, running.all());
         let (needed, left) = (alone.scale(multiplier), head.deadline - now);
         if needed <= left {
             return;

@@ -1,7 +1,7 @@
 //! What goes into the state machine and what comes out.
 
 use super::{Outcome, Request};
-use crate::scheduler::Predictor;
+use crate::scheduler::{Interference, Predictor};
 use crate::units::{BatchSize, InstanceCount, ModelId, RequestId};
 
 /// Something that happened outside.
@@ -41,6 +41,8 @@ pub enum Event {
     ModelGone(ModelId),
     /// The device became faster or slower: what was measured before says less about what comes.
     DeviceChanged,
+    /// How batches slow each other on this device is known better now.
+    Learnt(Interference),
     /// Nothing happened, but [`super::Pipeline::next_wake`] has come.
     Tick,
     /// Accept nothing more.

@@ -26,7 +26,7 @@ pub use queue::Order;
 
 use crate::scheduler::actions::{ACTIONS, Masked, masked};
 use crate::scheduler::{
-    Caps, DeviceView, Executed, Insight, Interference, ModelView, Policy, Predictor, Running,
+    Caps, DeviceView, Executed, Insight, Interference, Pace, Policy, Predictor, Running,
 };
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use group::Groups;
@@ -54,6 +54,7 @@ pub struct Pipeline {
     /// Batches under way, over all models.
     running: Running,
     interference: Interference,
+    pace: Pace,
     next_slot: Nanos,
     draining: bool,
     /// Whether any model's instances take batches ahead.
@@ -89,7 +90,8 @@ impl Pipeline {
             models: models.iter().map(|&m| Model::new(m)).collect(),
             groups: Groups::new(policies),
             running: Running::default(),
-            interference: Interference,
+            interference: Interference::default(),
+            pace: Pace::default(),
             next_slot: Nanos::ZERO,
             draining: false,
             some_take_ahead: false,
@@ -236,6 +238,7 @@ impl Pipeline {
                 m.max_instances = InstanceCount(max_instances.0.max(1));
                 m.instances = Instances::new(m.max_instances.get(), m.max_batch);
                 m.predictor = predictor;
+                m.predictor.follow(&self.pace);
                 self.decide_soon(model);
             }
             Event::ModelGone(model) => {
@@ -243,7 +246,12 @@ impl Pipeline {
                 self.refuse_queue(model, Outcome::ModelNotReady, now, actions);
             }
             Event::DeviceChanged => {
+                self.pace.device_changed();
                 self.models.iter_mut().for_each(|m| m.predictor.device_changed());
+            }
+            Event::Learnt(interference) => {
+                self.interference = interference;
+                self.running.learn(&self.interference, now);
             }
             Event::Tick => {}
             Event::Drain => self.draining = true,
@@ -298,7 +306,7 @@ impl Pipeline {
             slot.recovered();
             if let Some((alone, took)) = run {
                 let multiplier = took.0.max(1) as f64 / alone.0.max(1) as f64;
-                m.predictor.observe(items, took, multiplier, now);
+                m.predictor.observe(items, took, multiplier, now, &mut self.pace);
             }
             self.groups.executed(&Executed { model, items, since, took: now - since });
         }
@@ -318,6 +326,7 @@ impl Pipeline {
             m.answer(request, outcome, now, actions);
         }
         m.instances.slots[instance as usize].batch = batch;
+        self.models.iter_mut().for_each(|m| m.predictor.follow(&self.pace));
         self.begin_ahead(model, instance, now);
     }
 
@@ -383,7 +392,7 @@ impl Pipeline {
             group.caps.clear();
             group.caps.extend(group.models.iter().map(|id| models[id.index()].caps));
             let model = |id: ModelId| models[id.index()].view(now);
-            let view = device(now, running, interference, models.len(), &model);
+            let view = DeviceView::new(now, running, interference, models.len(), &model);
             group.policy.decide(&view, &group.models, &mut group.caps);
             for (id, &caps) in group.models.iter().zip(&group.caps) {
                 models[id.index()].apply(caps);
@@ -397,15 +406,4 @@ impl Pipeline {
         let group = self.groups.of(model);
         self.groups.groups[group].waits_until = None;
     }
-}
-
-/// What a policy is shown.
-fn device<'a>(
-    now: Nanos,
-    running: &'a Running,
-    interference: &'a Interference,
-    models: usize,
-    model: &'a dyn Fn(ModelId) -> ModelView<'a>,
-) -> DeviceView<'a> {
-    DeviceView { now, runs: running.runs(), load: running.load(), interference, models, model }
 }

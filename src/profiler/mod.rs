@@ -10,6 +10,7 @@ mod design;
 mod device;
 mod fields;
 mod file;
+mod knowledge;
 mod measure;
 mod memory;
 mod picture;
@@ -22,6 +23,7 @@ pub use campaign::{Campaign, End, News, Request, Subject};
 pub use design::{Kind, Member, combinations, load};
 pub use device::device_name;
 pub use file::write_whole;
+pub use knowledge::{interference, interference_samples, predictor};
 pub use measure::{Effort, Failure, Part, together};
 pub use memory::{Reading, evaluate as evaluate_memory, read_memory};
 pub use picture::picture;
@@ -37,30 +39,61 @@ use crate::engine::{Engine, EngineError, synthetic_latency};
 use crate::units::BatchSize;
 use std::time::Duration;
 
-/// What to plan a model's batches with: of a pretended engine its table, else the saved profile,
-/// else a [`quick`] one.
+/// What a model's batches are planned with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Known {
+    /// The saved profile.
+    Profile(Box<Profile>),
+    /// Without one: of a pretended engine its table, else [`quick`] measurements.
+    Points(Vec<Point>),
+}
+
+impl Known {
+    pub fn points(&self) -> &[Point] {
+        match self {
+            Known::Profile(profile) => &profile.points,
+            Known::Points(points) => points,
+        }
+    }
+
+    pub fn into_profile(self) -> Option<Profile> {
+        match self {
+            Known::Profile(profile) => Some(*profile),
+            Known::Points(_) => None,
+        }
+    }
+
+    pub fn features(&self) -> Option<&Features> {
+        match self {
+            Known::Profile(profile) => profile.features.as_ref(),
+            Known::Points(_) => None,
+        }
+    }
+}
+
+/// What is known of a model; one without a profile is measured within about `budget`.
 ///
 /// # Errors
 /// The engine's, while it is measured.
-pub fn points(
+pub fn known(
     model: &ModelConfig,
     config: &Config,
     engine: &dyn Engine,
     budget: Duration,
-) -> Result<Vec<Point>, EngineError> {
+) -> Result<Known, EngineError> {
     match &model.engine {
         // Running it would use up its scripted faults.
         EngineConfig::Synthetic(table) => {
-            Ok(configured(&table.latency_us, engine.spec().max_batch))
+            Ok(Known::Points(configured(&table.latency_us, engine.spec().max_batch)))
         }
         EngineConfig::Onnx(path) | EngineConfig::Plan(path) => {
             match Profile::load(engine.file().unwrap_or(path), engine, config) {
-                Ok(profile) => Ok(profile.points),
+                Ok(profile) => Ok(Known::Profile(Box::new(profile))),
                 Err(reason) => {
                     if !matches!(reason, ProfileError::Missing(_)) {
                         tracing::warn!(model = model.name, "{reason}");
                     }
-                    quick(engine, budget)
+                    quick(engine, budget).map(Known::Points)
                 }
             }
         }

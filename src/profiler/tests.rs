@@ -188,8 +188,9 @@ fn a_pretended_engine_is_not_run_to_be_known() {
         table.faults = vec![(1, Fault::Hang)];
     }
     let engine = engine(&config);
-    let points = points(&config.models[0], &config, &*engine, Duration::from_secs(1)).unwrap();
-    let known: Vec<_> = points.iter().map(|p| (p.batch.0, p.latency_us_p50, p.runs)).collect();
+    let known = known(&config.models[0], &config, &*engine, Duration::from_secs(1)).unwrap();
+    let known: Vec<_> =
+        known.points().iter().map(|p| (p.batch.0, p.latency_us_p50, p.runs)).collect();
     assert_eq!(known, [(1, 100.0, 0), (2, 200.0, 0), (4, 400.0, 0)]);
 }
 

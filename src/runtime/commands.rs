@@ -236,7 +236,10 @@ impl Reactor {
             self.loaded_early.push(report);
             return;
         }
-        let LoadReport { model, result } = report;
+        let LoadReport { model, result, interference } = report;
+        if let Some(interference) = interference {
+            self.step(Event::Learnt(interference));
+        }
         match result {
             Ok(loaded) => self.install(model, loaded),
             Err(EngineError::DeviceLost(text)) => self.device_lost(text),
@@ -271,7 +274,7 @@ impl Reactor {
         let max_batch = BatchSize(settings.max_batch.min(loaded.engine.spec().max_batch.0));
         let most = loaded.engine.max_instances().unwrap_or(u32::MAX);
         let max_instances = InstanceCount(settings.max_instances.min(most) as u16);
-        let Loaded { engine, predictor, slo, took } = loaded;
+        let Loaded { engine, predictor, slo, took, .. } = loaded;
         self.coming_up.push(ComingUp { model, max_batch, slo, took });
         self.pipeline.set_slo(model, slo);
         self.pipeline.set_takes_ahead(model, engine.batches_per_instance() > 1);

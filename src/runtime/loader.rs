@@ -3,9 +3,10 @@
 use crate::config::{Config, ModelConfig, Slo, auto_slo_us};
 use crate::doorbell::Doorbell;
 use crate::engine::{Engine, EngineError};
-use crate::profiler::{self, Point, latency_table};
-use crate::scheduler::Predictor;
-use crate::units::{InstanceCount, ModelId, Nanos};
+use crate::profiler::{self, Point, Profile, latency_table};
+use crate::scheduler::{Interference, Predictor};
+use crate::units::{ModelId, Nanos};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -24,12 +25,44 @@ pub(super) struct Loaded {
     pub(super) predictor: Predictor,
     pub(super) slo: Nanos,
     pub(super) took: Nanos,
+    profile: Option<Profile>,
 }
 
 /// The end of one loading.
 pub(super) struct LoadReport {
     pub(super) model: ModelId,
     pub(super) result: Result<Loaded, EngineError>,
+    /// How models slow each other, when this one's profile tells more of it.
+    pub(super) interference: Option<Interference>,
+}
+
+/// Where loaders report.
+#[derive(Clone)]
+pub(super) struct LoadSender {
+    reports: mpsc::Sender<LoadReport>,
+    /// Of all models that were loaded so far, by the name they were measured under.
+    profiles: Arc<Mutex<BTreeMap<String, Profile>>>,
+    lanes: u32,
+}
+
+impl LoadSender {
+    pub(super) fn new(reports: mpsc::Sender<LoadReport>, config: &Config) -> LoadSender {
+        LoadSender { reports, profiles: Arc::default(), lanes: config.lanes() }
+    }
+
+    /// Learns how models slow each other from all profiles there are now, and reports. False when
+    /// nobody listens any more.
+    fn send(&self, model: ModelId, mut result: Result<Loaded, EngineError>) -> bool {
+        // Held until it is sent: the last report is of the most profiles.
+        let mut profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = result.as_mut().ok().and_then(|loaded| loaded.profile.take());
+        let interference = new.map(|profile| {
+            profiles.insert(profile.model.clone(), profile);
+            let all: Vec<Profile> = profiles.values().cloned().collect();
+            profiler::interference(&all, self.lanes)
+        });
+        self.reports.send(LoadReport { model, result, interference }).is_ok()
+    }
 }
 
 /// Starts loading `models`; each sends one report and rings the bell.
@@ -39,7 +72,7 @@ pub(super) struct LoadReport {
 pub(super) fn load(
     config: &Arc<Config>,
     models: Vec<ModelId>,
-    reports: &mpsc::Sender<LoadReport>,
+    reports: &LoadSender,
     bell: &Arc<Doorbell>,
 ) -> std::io::Result<()> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -55,7 +88,7 @@ pub(super) fn load(
                 let result = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| {
                     Err(EngineError::Load("the engine panicked while loading".into()))
                 });
-                if reports.send(LoadReport { model, result }).is_err() {
+                if !reports.send(model, result) {
                     return;
                 }
                 bell.ring();
@@ -68,19 +101,11 @@ pub(super) fn load(
 fn load_one(model: &ModelConfig, config: &Config) -> Result<Loaded, EngineError> {
     let start = Instant::now();
     let engine = crate::engine::open(model, config)?;
-    let points = profiler::points(model, config, &*engine, UNPROFILED_BUDGET)?;
-    let predictor = predictor(&points, config);
-    let slo = slo(model, &points, config);
-    Ok(Loaded { engine, predictor, slo, took: start.elapsed().into() })
-}
-
-/// What serving begins to predict with, from a model's measured points.
-pub fn predictor(points: &[Point], config: &Config) -> Predictor {
-    let alone = points.iter().filter(|point| point.instances == InstanceCount::ONE);
-    let time = |point: &Point| Nanos((point.latency_us_p50 * 1e3) as u64);
-    let points: Vec<_> = alone.map(|point| (point.batch, time(point))).collect();
-    // A thread of an instance has a core to itself while there are enough of them.
-    Predictor::new(&points).with_demand(1.0 / f64::from(config.lanes()))
+    let known = profiler::known(model, config, &*engine, UNPROFILED_BUDGET)?;
+    let predictor = profiler::predictor(known.points(), known.features(), config.lanes());
+    let slo = slo(model, known.points(), config);
+    let profile = known.into_profile();
+    Ok(Loaded { engine, predictor, slo, took: start.elapsed().into(), profile })
 }
 
 /// The SLO that the model is served with.

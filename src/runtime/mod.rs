@@ -31,8 +31,8 @@ use crate::units::{ModelId, Nanos};
 use arc_swap::ArcSwap;
 use brain::Brain;
 use fleet::Fleet;
-use loader::LoadReport;
-pub use loader::{predictor, slo};
+pub use loader::slo;
+use loader::{LoadReport, LoadSender};
 use reactor::Reactor;
 use seat::Seat;
 use status::Status;
@@ -66,7 +66,7 @@ struct Channels {
     stop: Arc<Stop>,
     notices: mpsc::Receiver<Notice>,
     /// For the loaders that the reactor starts.
-    load_sender: mpsc::Sender<LoadReport>,
+    load_sender: LoadSender,
     load_reports: mpsc::Receiver<LoadReport>,
 }
 
@@ -150,6 +150,7 @@ impl Appliance {
         let device = Arc::new(ArcSwap::from_pointee(DeviceSnapshot::default()));
         let (notices, notices_end) = mpsc::channel();
         let (load_sender, load_reports) = mpsc::channel();
+        let load_sender = LoadSender::new(load_sender, &config);
         let wanted = (0..config.models.len() as u16).map(ModelId);
         let wanted = wanted.filter(|model| config.models[model.index()].load).collect();
         loader::load(&config, wanted, &load_sender, &port.reactor_bell).map_err(os)?;

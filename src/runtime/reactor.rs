@@ -9,7 +9,7 @@ use super::brain::Brain;
 use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::Report;
-use super::loader::LoadReport;
+use super::loader::{LoadReport, LoadSender};
 use super::seat::{Calls, Seat, Turn};
 use super::status::Status;
 use super::{Channels, Notice, Stop};
@@ -41,7 +41,7 @@ pub(super) struct Reactor {
     pub(super) load_waiters: Vec<LoadWaiter>,
     pub(super) brain: Brain,
     pub(super) coming_up: Vec<ComingUp>,
-    pub(super) load_sender: mpsc::Sender<LoadReport>,
+    pub(super) load_sender: LoadSender,
     /// Models that were taken down and have batches under way.
     pub(super) retiring: Vec<ModelId>,
     /// Loaded again before the last batch of the engine they replace was done.

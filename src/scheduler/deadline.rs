@@ -34,12 +34,12 @@ impl Policy for Deadline {
         let limit = model.caps.batch;
         let full = model.queued_items >= limit.0;
         let items = BatchSize(model.queued_items.min(limit.0));
-        let demand = model.predictor.demand(items);
-        let multiplier = device.interference.multiplier(demand, device.load);
+        let imprint = device.imprint(&model, items);
+        let multiplier = device.multiplier(&imprint);
         let (Some(alone), Some(head)) = (model.predictor.alone(items), model.head()) else {
             return Dispatch::Start(id, limit);
         };
-        let device_is_free = device.load + demand <= 1.0;
+        let device_is_free = device.load + imprint.share() <= 1.0;
         let latest_start = head.deadline - alone.scale(multiplier * SAFETY);
         if full || device_is_free || device.now >= latest_start {
             let batch = best_batch(&Queue { now: device.now, model: &model, multiplier }, items);
@@ -154,7 +154,7 @@ mod tests {
                 requests: 1,
                 deadline: Nanos::MAX,
             };
-            running.start(start, &predictor(), &Interference, Nanos::ZERO);
+            running.start(start, &predictor(), &Interference::default(), Nanos::ZERO);
         }
         running
     }

@@ -209,7 +209,7 @@ mod tests {
         let models = [model(200).waiting(10, &[210]), model(100).waiting(30, &[130])];
         assert_eq!(ask(&mut policy, &models, &Running::default(), 100), start(1, 1));
         let mut running = Running::default();
-        running.start(run_of(1), &models[1].predictor, &Interference, ms(100));
+        running.start(run_of(1), &models[1].predictor, &Interference::default(), ms(100));
         let meanwhile = ask(&mut policy, &models, &running, 101);
         assert_eq!(meanwhile, Dispatch::WaitUntil(Nanos::MAX));
     }

@@ -162,7 +162,7 @@ mod tests {
             requests: 1,
             deadline: Nanos::MAX,
         };
-        running.start(start, &models[1].predictor, &Interference, ms(0));
+        running.start(start, &models[1].predictor, &Interference::default(), ms(0));
         assert_eq!(ask(&models, &running, 10), Dispatch::WaitUntil(Nanos::MAX));
     }
 }

@@ -97,7 +97,7 @@ impl Summary {
         let sum = |value: fn(&Contribution) -> f64| self.models.iter().map(value).sum::<f64>();
         (self.asked_fast, self.asked_slow) = (sum(|m| m.asked_fast), sum(|m| m.asked_slow));
         self.backlog_s = sum(|m| m.backlog_s);
-        let left = |run: &super::Run| run.left(device.now).as_secs_f64() * run.demand;
+        let left = |run: &super::Run| run.left(device.now).as_secs_f64() * run.imprint.share();
         self.work_left_s = device.runs.iter().map(left).sum();
     }
 

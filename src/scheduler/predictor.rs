@@ -1,21 +1,16 @@
 //! Predicted execution time of a batch: a measured profile, corrected by what is measured now.
 //!
-//! Three things make it up: the time alone (from the profile), the device's present speed (drift:
-//! heat, power modes), and the neighbours. What the neighbours do is [`super::Interference`]'s;
-//! here stands only how crowded it usually is, for whoever can't know who will run beside a batch.
+//! Three things make it up: the time alone (from the profile), the present speed (drift: heat,
+//! power modes; see [`Pace`]), and the neighbours. What the neighbours do is
+//! [`super::Interference`]'s; here stands only how crowded it usually is, for whoever can't know who
+//! will run beside a batch.
 
+use super::interference::{Footprint, Work};
+use super::pace::{OwnDrift, Pace};
 use crate::units::{BatchSize, Nanos};
 
-/// Weight of the newest measurement in the running correction.
+/// Weight of the newest measurement of a model without a profile.
 const GAIN: f64 = 0.2;
-/// Its weight after the device changed its speed, for so many executions.
-const GAIN_AFTER_CHANGE: f64 = 0.6;
-const EXECUTIONS_AFTER_CHANGE: u32 = 8;
-/// One measurement counts at most as this many times the prediction, or its inverse: execution
-/// times have a long tail, and a single hiccup says little about the next run.
-const SURPRISE: f64 = 2.0;
-/// The correction stays within these.
-const DRIFT: std::ops::RangeInclusive<f64> = 0.1..=20.0;
 /// Weight of the newest execution in the usual crowding.
 const CROWDING_GAIN: f64 = 0.1;
 /// Most batch sizes told apart; the powers of two up to 128 and room for odd ones.
@@ -33,15 +28,16 @@ pub struct Predictor {
     points: Vec<(u32, f64)>,
     /// Whether the points come from a profile, or were learnt from executions.
     profiled: bool,
-    /// Measured over predicted, smoothed: heat, power modes.
+    /// Measured over predicted, smoothed: what is the model's own of it …
+    own: OwnDrift,
+    /// … and all of it, with the device's part.
     drift: f64,
     /// Execution time beside the usual neighbours over execution time alone, smoothed.
     crowding: f64,
     /// (items, share of the device that such a batch takes), ascending; empty: all of it.
     demands: Vec<(u32, f64)>,
+    work: Work,
     last_seen: Option<Nanos>,
-    /// Executions that are still to be learnt from quickly.
-    learn_quickly: u32,
     /// What the last execution usually takes; not what it took, which one stall makes absurd.
     usual_execution: Nanos,
 }
@@ -64,11 +60,12 @@ impl Clone for Predictor {
     fn clone_from(&mut self, source: &Predictor) {
         self.points.clone_from(&source.points);
         self.profiled = source.profiled;
+        self.own = source.own;
         self.drift = source.drift;
         self.crowding = source.crowding;
         self.demands.clone_from(&source.demands);
+        self.work = source.work;
         self.last_seen = source.last_seen;
-        self.learn_quickly = source.learn_quickly;
         self.usual_execution = source.usual_execution;
     }
 }
@@ -87,11 +84,12 @@ impl Predictor {
         Predictor {
             points,
             profiled,
+            own: OwnDrift::default(),
             drift: 1.0,
             crowding: 1.0,
             demands: Vec::new(),
+            work: Work::default(),
             last_seen: None,
-            learn_quickly: 0,
             usual_execution: Nanos::ZERO,
         }
     }
@@ -108,6 +106,17 @@ impl Predictor {
         self.demands
             .extend(shares.iter().map(|&(batch, share)| (batch.0, share.clamp(least, 1.0))));
         self
+    }
+
+    /// Says what running the model costs.
+    pub fn with_work(self, work: Work) -> Predictor {
+        Predictor { work, ..self }
+    }
+
+    /// What a batch asks of the device, by the profile.
+    pub fn footprint(&self, batch: BatchSize) -> Footprint {
+        let time_ns = self.base(batch).unwrap_or(0.0);
+        Footprint::new(self.demand(batch), time_ns, batch.0, &self.work)
     }
 
     /// Share of the device that a batch takes: two that take half each run side by side as fast as
@@ -150,35 +159,45 @@ impl Predictor {
         self.drift
     }
 
-    /// The device became faster or slower. Until the next execution the predictions count as
-    /// unconfirmed, and the next few are learnt from quickly.
-    pub fn device_changed(&mut self) {
-        self.last_seen = None;
-        self.learn_quickly = EXECUTIONS_AFTER_CHANGE;
-    }
-
-    /// Learns from one execution that slowed down `multiplier` times beside its neighbours.
-    pub fn observe(&mut self, batch: BatchSize, execution: Nanos, multiplier: f64, now: Nanos) {
+    /// Learns from one execution that slowed down `multiplier` times beside its neighbours, and
+    /// lets `pace` learn from it.
+    pub fn observe(
+        &mut self,
+        batch: BatchSize,
+        execution: Nanos,
+        multiplier: f64,
+        now: Nanos,
+        pace: &mut Pace,
+    ) {
         self.last_seen = Some(now);
-        let gain = if self.learn_quickly > 0 { GAIN_AFTER_CHANGE } else { GAIN };
-        self.learn_quickly = self.learn_quickly.saturating_sub(1);
         self.crowding += CROWDING_GAIN * (multiplier - self.crowding);
         let measured = execution.0.max(1) as f64 / multiplier;
         let usual = self.base(batch).map_or(measured, |base| base.min(measured));
         self.usual_execution = Nanos((usual * self.crowding) as u64);
-        if self.profiled {
-            if let Some(base) = self.base(batch) {
-                let surprise = (measured / (base * self.drift)).clamp(1.0 / SURPRISE, SURPRISE);
-                let drift = self.drift * (1.0 + gain * (surprise - 1.0));
-                self.drift = drift.clamp(*DRIFT.start(), *DRIFT.end());
-            }
-            return;
+        match self.base(batch) {
+            Some(base) if self.profiled => pace.observe(&mut self.own, measured / base, now),
+            _ => self.learn_point(batch, measured / pace.drift()),
         }
-        self.drift = 1.0;
+        self.follow(pace);
+    }
+
+    /// The device became faster or slower. Until the next execution the predictions count as
+    /// unconfirmed.
+    pub fn device_changed(&mut self) {
+        self.last_seen = None;
+    }
+
+    /// Takes over the device's present speed.
+    pub fn follow(&mut self, pace: &Pace) {
+        self.drift = self.own.with(pace);
+    }
+
+    /// Of a model without a profile: what a batch takes at the speed the others were profiled at.
+    fn learn_point(&mut self, batch: BatchSize, measured: f64) {
         match self.points.binary_search_by_key(&batch.0, |&(size, _)| size) {
             Ok(at) => {
                 let time = &mut self.points[at].1;
-                *time += gain * (measured - *time);
+                *time += GAIN * (measured - *time);
             }
             Err(at) if self.points.len() < MAX_POINTS => {
                 self.points.insert(at, (batch.0, measured));
@@ -253,52 +272,64 @@ mod tests {
         assert_eq!(predict_us(&p, 2), 120);
     }
 
-    #[test]
-    fn follows_a_twofold_slow_down() {
-        let mut p = Predictor::new(&[(BatchSize(1), us(100)), (BatchSize(4), us(200))]);
-        for i in 0..20 {
-            p.observe(BatchSize(4), us(400), 1.0, us(i));
-        }
-        assert!((p.drift() - 2.0).abs() < 0.02, "{}", p.drift());
-        assert!(predict_us(&p, 1).abs_diff(200) < 3, "all sizes slow down together");
+    /// With nobody beside it.
+    fn observe(p: &mut Predictor, batch: u32, execution: Nanos, now: Nanos, pace: &mut Pace) {
+        p.observe(BatchSize(batch), execution, 1.0, now, pace);
     }
 
     #[test]
     fn a_changed_device_is_learnt_within_a_few_batches() {
         let slow_down = |told: bool| {
             let mut p = Predictor::new(&[(BatchSize(1), us(100))]);
-            p.observe(BatchSize(1), us(100), 1.0, us(0));
+            let mut pace = Pace::default();
+            (0..20).for_each(|i| observe(&mut p, 1, us(100), us(20_000 * i), &mut pace));
             if told {
+                pace.device_changed();
                 p.device_changed();
-                assert!(!p.is_fresh(us(1)), "what was measured before refuses nobody");
+                assert!(!p.is_fresh(us(400_001)), "what was measured before refuses nobody");
             }
-            (0..4).for_each(|i| p.observe(BatchSize(1), us(250), 1.0, us(i)));
-            assert!(p.is_fresh(us(4)));
-            p
+            (20..24).for_each(|i| observe(&mut p, 1, us(250), us(20_000 * i), &mut pace));
+            assert!(p.is_fresh(us(480_000)));
+            predict_us(&p, 1)
         };
-        assert!(predict_us(&slow_down(true), 1).abs_diff(250) < 20);
-        assert!(predict_us(&slow_down(false), 1) < 215, "the test would prove nothing");
-        let mut settled = slow_down(true);
-        (0..EXECUTIONS_AFTER_CHANGE.into())
-            .for_each(|i| settled.observe(BatchSize(1), us(250), 1.0, us(i)));
-        settled.observe(BatchSize(1), us(50_000), 1.0, us(9));
-        assert!(predict_us(&settled, 1) <= 300, "then one hiccup changes little again");
+        assert!(slow_down(true).abs_diff(250) < 20, "{}", slow_down(true));
+        assert!(slow_down(false) < 215, "the test would prove nothing");
     }
 
     #[test]
-    fn one_hiccup_changes_little() {
-        let mut p = Predictor::new(&[(BatchSize(1), us(100))]);
-        p.observe(BatchSize(1), us(50_000), 1.0, us(0));
-        assert!(p.drift() <= 1.2 + 1e-9, "{}", p.drift());
+    fn all_batch_sizes_and_all_models_follow_a_twofold_slow_down() {
+        let mut p = Predictor::new(&[(BatchSize(1), us(100)), (BatchSize(4), us(200))]);
+        let mut other = Predictor::new(&[(BatchSize(1), us(10))]);
+        let mut pace = Pace::default();
+        (0..20).for_each(|i| observe(&mut p, 4, us(200), us(20_000 * i), &mut pace));
+        // For two seconds.
+        (20..120).for_each(|i| observe(&mut p, 4, us(400), us(20_000 * i), &mut pace));
+        assert!((p.drift() - 2.0).abs() < 0.02, "{}", p.drift());
+        assert!(predict_us(&p, 1).abs_diff(200) < 3, "all sizes slow down together");
+        other.follow(&pace);
+        assert!((other.drift() / 2.0 - 1.0).abs() < 0.15, "{}", other.drift());
+    }
+
+    #[test]
+    fn a_model_without_a_profile_is_learnt_at_the_device_speed() {
+        let (mut known, mut new) =
+            (Predictor::new(&[(BatchSize(1), us(100))]), Predictor::new(&[]));
+        let mut pace = Pace::default();
+        (0..200).for_each(|i| observe(&mut known, 1, us(200), us(20_000 * i), &mut pace));
+        observe(&mut new, 1, us(50), us(9_000_000), &mut pace);
+        assert!(predict_us(&new, 1).abs_diff(50) <= 1);
+        (0..200).for_each(|i| observe(&mut known, 1, us(100), us(20_000 * i), &mut pace));
+        new.follow(&pace);
+        assert!(predict_us(&new, 1) < 30, "it gets faster as the device does");
     }
 
     #[test]
     fn learns_without_a_profile() {
-        let mut p = Predictor::new(&[]);
+        let (mut p, mut pace) = (Predictor::new(&[]), Pace::default());
         assert!(!p.is_fresh(us(0)));
-        p.observe(BatchSize(4), us(400), 1.0, us(0));
+        observe(&mut p, 4, us(400), us(0), &mut pace);
         assert_eq!(predict_us(&p, 2), 400);
-        p.observe(BatchSize(1), us(100), 1.0, us(0));
+        observe(&mut p, 1, us(100), us(0), &mut pace);
         assert_eq!(predict_us(&p, 2), 200);
         assert!(p.is_fresh(us(1_000_000)));
         assert!(!p.is_fresh(us(1_000_001)));
@@ -307,11 +338,11 @@ mod tests {
     #[test]
     fn a_slow_model_is_confirmed_less_often_but_one_slow_run_changes_nothing() {
         let mut slow = Predictor::new(&[(BatchSize(1), us(2_000_000))]);
-        slow.observe(BatchSize(1), us(2_100_000), 1.0, us(0));
+        observe(&mut slow, 1, us(2_100_000), us(0), &mut Pace::default());
         assert!(slow.is_fresh(us(6_000_000)));
         assert!(!slow.is_fresh(us(6_000_001)));
         let mut fast = Predictor::new(&[(BatchSize(1), us(100))]);
-        fast.observe(BatchSize(1), us(9_000_000), 1.0, us(0));
+        observe(&mut fast, 1, us(9_000_000), us(0), &mut Pace::default());
         assert!(!fast.is_fresh(us(1_000_001)), "or it would refuse all for half a minute");
     }
 }

@@ -1,7 +1,7 @@
 //! The batches under way on the device, and how far each has come: they share it, so that each
 //! start and end changes the speed of all others.
 
-use super::{Interference, Predictor};
+use super::{Footprint, Imprint, Interference, Neighbours, Predictor};
 use crate::units::{BatchSize, ModelId, Nanos};
 
 /// One batch under way.
@@ -15,8 +15,10 @@ pub struct Run {
     pub since: Nanos,
     /// Earliest deadline of its requests.
     pub deadline: Nanos,
-    /// Share of the device it takes; see [`Predictor::demand`].
-    pub demand: f64,
+    /// What it asks of the device …
+    footprint: Footprint,
+    /// … and what that means to it and its neighbours.
+    pub imprint: Imprint,
     /// Its predicted execution time alone, ns.
     work: f64,
     /// Of that, done by `updated`, ns.
@@ -34,7 +36,17 @@ impl Run {
 
     /// Predicted time until it ends, if its neighbours stay; zero when it is overdue.
     pub fn left(&self, now: Nanos) -> Nanos {
-        Nanos(((self.work - self.done_by(now)).max(0.0) / self.speed) as u64)
+        Nanos((self.work_left(now) / self.speed) as u64)
+    }
+
+    /// Work that is still to be done, in ns of execution alone.
+    pub fn work_left(&self, now: Nanos) -> f64 {
+        (self.work - self.done_by(now)).max(0.0)
+    }
+
+    /// How many times longer it takes beside its present neighbours than alone.
+    pub fn multiplier(&self) -> f64 {
+        1.0 / self.speed
     }
 
     /// Share of its work that is still to be done, from 1 down to 0.
@@ -47,7 +59,7 @@ impl Run {
 #[derive(Clone, Debug, Default)]
 pub struct Running {
     runs: Vec<Run>,
-    load: f64,
+    all: Neighbours,
 }
 
 /// A batch that starts.
@@ -64,9 +76,14 @@ impl Running {
         &self.runs
     }
 
-    /// Sum of the demands.
+    /// All of them summed up.
+    pub fn all(&self) -> &Neighbours {
+        &self.all
+    }
+
+    /// Sum of the shares of the device that they take.
     pub fn load(&self) -> f64 {
-        self.load
+        self.all.share()
     }
 
     /// Adds a batch; its neighbours become slower.
@@ -78,6 +95,7 @@ impl Running {
         now: Nanos,
     ) {
         let Start { model, instance, items, requests, deadline } = start;
+        let footprint = predictor.footprint(items);
         self.runs.push(Run {
             model,
             instance,
@@ -85,7 +103,8 @@ impl Running {
             requests,
             since: now,
             deadline,
-            demand: predictor.demand(items),
+            footprint,
+            imprint: interference.imprint(&footprint),
             work: predictor.alone(items).unwrap_or(Nanos::ZERO).0 as f64,
             done: 0.0,
             speed: 1.0,
@@ -116,13 +135,23 @@ impl Running {
         self.settle(interference, now);
     }
 
+    /// How batches slow each other is known better now.
+    pub fn learn(&mut self, interference: &Interference, now: Nanos) {
+        for run in &mut self.runs {
+            run.imprint = interference.imprint(&run.footprint);
+        }
+        self.settle(interference, now);
+    }
+
     /// Brings every run's progress up to `now` and its speed to its present neighbours.
     fn settle(&mut self, interference: &Interference, now: Nanos) {
-        self.load = self.runs.iter().map(|run| run.demand).sum();
+        self.all = Neighbours::default();
+        self.runs.iter().for_each(|run| self.all.add(&run.imprint));
         for run in &mut self.runs {
             run.done = run.done_by(now);
             run.updated = now;
-            run.speed = 1.0 / interference.multiplier(run.demand, self.load - run.demand);
+            let others = self.all.without(&run.imprint);
+            run.speed = 1.0 / interference.multiplier(&run.imprint, &others);
         }
     }
 }
@@ -137,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_neighbour_for_half_the_time_costs_half_the_speed_meanwhile() {
-        let interference = Interference;
+        let interference = Interference::default();
         let predictor = Predictor::new(&[(BatchSize(1), ms(10))]);
         let mut running = Running::default();
         let start = |running: &mut Running, instance, now| {

@@ -76,8 +76,9 @@ pub(super) fn with_view<R>(
     act(&DeviceView {
         now,
         runs: running.runs(),
+        running: running.all(),
         load: running.load(),
-        interference: &Interference,
+        interference: &Interference::default(),
         models: models.len(),
         model: &view,
     })

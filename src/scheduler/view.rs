@@ -1,6 +1,6 @@
 //! What a policy sees of the device and its models, without copying any of it.
 
-use super::{Caps, Interference, Predictor, Request, Run};
+use super::{Caps, Imprint, Interference, Neighbours, Predictor, Request, Run, Running};
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos};
 use std::collections::VecDeque;
 
@@ -10,7 +10,9 @@ pub struct DeviceView<'a> {
     pub now: Nanos,
     /// Batches under way, in no order.
     pub runs: &'a [Run],
-    /// Sum of their demands: from 1 on the device is full, and another batch slows all of them.
+    /// The same summed up.
+    pub running: &'a Neighbours,
+    /// Sum of their shares: from 1 on the device is full, and another batch slows all of them.
     pub load: f64,
     pub interference: &'a Interference,
     /// How many models there are.
@@ -20,6 +22,17 @@ pub struct DeviceView<'a> {
 }
 
 impl<'a> DeviceView<'a> {
+    pub fn new(
+        now: Nanos,
+        running: &'a Running,
+        interference: &'a Interference,
+        models: usize,
+        model: &'a dyn Fn(ModelId) -> ModelView<'a>,
+    ) -> DeviceView<'a> {
+        let (runs, load) = (running.runs(), running.load());
+        DeviceView { now, runs, running: running.all(), load, interference, models, model }
+    }
+
     /// That model.
     pub fn of(&self, model: ModelId) -> ModelView<'a> {
         (self.model)(model)
@@ -30,21 +43,32 @@ impl<'a> DeviceView<'a> {
         (0..self.models as u16).map(|id| (ModelId(id), self.of(ModelId(id))))
     }
 
+    /// What a batch of so many items of a model means to itself and its neighbours.
+    pub fn imprint(&self, model: &ModelView<'_>, batch: BatchSize) -> Imprint {
+        self.interference.imprint(&model.predictor.footprint(batch))
+    }
+
+    /// How many times longer a batch would take than alone, were it started now beside everything
+    /// that runs.
+    pub fn multiplier(&self, batch: &Imprint) -> f64 {
+        self.interference.multiplier(batch, self.running)
+    }
+
     /// Predicted execution time of `batch` items of a model, were they started now beside
     /// everything that runs; `None` while nothing is known of the model.
     pub fn execution(&self, model: &ModelView<'_>, batch: BatchSize) -> Option<Nanos> {
-        self.execution_beside(model, batch, self.load)
+        self.execution_beside(model, batch, self.running)
     }
 
-    /// The same beside neighbours of this demand in all.
+    /// The same beside these.
     pub fn execution_beside(
         &self,
         model: &ModelView<'_>,
         batch: BatchSize,
-        load: f64,
+        others: &Neighbours,
     ) -> Option<Nanos> {
         let alone = model.predictor.alone(batch)?;
-        Some(alone.scale(self.interference.multiplier(model.predictor.demand(batch), load)))
+        Some(alone.scale(self.interference.multiplier(&self.imprint(model, batch), others)))
     }
 }
 

@@ -25,7 +25,7 @@ mod tally;
 
 pub use arrivals::{Arrivals, LoadShape, SloMix};
 pub use device::Device;
-pub use learn::learn;
+pub use learn::{Knowledge, learn};
 pub use load::{Load, LoadPlan, device_time_ns};
 pub use measured::{MeasuredModel, MeasuredPoint};
 pub use memory::Memory;

@@ -2,11 +2,12 @@
 
 use super::arrivals::{Arrival, Arrivals};
 use super::device::Device;
+use super::learn::Knowledge;
 use super::memory::Memory;
 use super::surface::Surfaces;
 use super::tally::{RunResult, Tally};
 use crate::pipeline::{Action, Event, ModelSettings, Order, Pipeline, Request, Settings};
-use crate::scheduler::{Policy, Predictor};
+use crate::scheduler::Policy;
 use crate::units::{BatchSize, InstanceCount, ModelId, Nanos, RequestId};
 
 /// What stays the same for all policies of a comparison.
@@ -41,11 +42,11 @@ pub struct Simulation<'a> {
 }
 
 impl<'a> Simulation<'a> {
-    /// `predictors` is what policies know of the models, one for each surface.
+    /// `knowledge` is what policies know of the models, one for each surface.
     pub fn new(
         settings: &'a SimulationSettings,
         surfaces: &'a Surfaces,
-        predictors: &[Predictor],
+        knowledge: &Knowledge,
         policies: Vec<Box<dyn Policy>>,
         mut arrivals: Arrivals,
         seed: u64,
@@ -72,7 +73,9 @@ impl<'a> Simulation<'a> {
             actions: Vec::with_capacity(64),
             deferred: Vec::new(),
         };
-        for (index, (surface, predictor)) in surfaces.models.iter().zip(predictors).enumerate() {
+        simulation.step(Event::Learnt(knowledge.interference.clone()));
+        let models = surfaces.models.iter().zip(&knowledge.predictors);
+        for (index, (surface, predictor)) in models.enumerate() {
             simulation.step(Event::ModelReady {
                 model: ModelId(index as u16),
                 max_batch: surface.max_batch,

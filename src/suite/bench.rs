@@ -1,9 +1,10 @@
 //! A device with its models and SLOs, ready to run any policies under any load.
 
 use crate::pipeline::{Order, Settings};
-use crate::scheduler::{Policy, Predictor};
+use crate::scheduler::Policy;
 use crate::sim::{
-    Arrivals, LoadPlan, RunResult, Simulation, SimulationSettings, SloMix, Surfaces, learn,
+    Arrivals, Knowledge, LoadPlan, RunResult, Simulation, SimulationSettings, SloMix, Surfaces,
+    learn,
 };
 use crate::units::Nanos;
 
@@ -16,7 +17,7 @@ pub struct Bench {
     /// The truth about the device.
     pub surfaces: Surfaces,
     /// What policies know of it.
-    pub predictors: Vec<Predictor>,
+    pub knowledge: Knowledge,
     /// What requests bring, as multiples of the models' SLOs in `surfaces`.
     pub slo: SloMix,
     pub pipeline: Settings,
@@ -31,7 +32,7 @@ impl Bench {
     pub fn new(surfaces: Surfaces, slo: SloMix, seed: u64) -> Bench {
         let defaults = crate::config::SchedulerConfig::default();
         Bench {
-            predictors: learn(&surfaces, seed),
+            knowledge: learn(&surfaces, seed),
             surfaces,
             slo,
             pipeline: Settings {
@@ -78,7 +79,7 @@ impl Bench {
             speeds: load.speeds.clone(),
         };
         let run =
-            Simulation::new(&settings, &self.surfaces, &self.predictors, policies, arrivals, seed);
+            Simulation::new(&settings, &self.surfaces, &self.knowledge, policies, arrivals, seed);
         run.with_order(self.order).run()
     }
 }

@@ -1,15 +1,20 @@
 //! What was measured, as tables, and as a picture next to each profile.
 
 use crate::profiler::{self, Beside, Point, Profile, profile_path, repeat_error};
+use crate::scheduler::interference::judge::{Judgement, cross_validate};
 use crate::telemetry::format::{bytes, rate};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Prints the profiles and draws them. The path is that of the model file.
+/// Combinations are held out in so many parts, one after the other.
+const FOLDS: usize = 10;
+
+/// Prints the profiles, draws them, and says how well what a device of so many lanes does with
+/// several models is learnt from them. The path is that of the model file.
 ///
 /// # Errors
 /// A text for the operator, when a picture can't be written.
-pub(super) fn deliver(profiles: &[(PathBuf, Profile)]) -> Result<(), String> {
+pub(super) fn deliver(profiles: &[(PathBuf, Profile)], lanes: u32) -> Result<(), String> {
     for (file, profile) in profiles {
         let picture = draw(file, profile)?;
         let saved = profile_path(file);
@@ -26,7 +31,29 @@ pub(super) fn deliver(profiles: &[(PathBuf, Profile)]) -> Result<(), String> {
             error.p90 * 100.0
         );
     }
+    let (samples, combinations) = profiler::interference_samples(&profiles, lanes);
+    if let Some(judgement) = cross_validate(&samples, &combinations, FOLDS, 1) {
+        println!("\n{}", judged(&judgement));
+    }
     Ok(())
+}
+
+/// How well the scheduler will predict combinations that were not measured.
+fn judged(judgement: &Judgement) -> String {
+    let Judgement { samples, combinations, folds, network, linear, sharing } = *judgement;
+    let percent = |error: f64| error * 100.0;
+    format!(
+        "How much slower models are beside others, predicted for combinations that were held out \
+         ({samples} latencies in {combinations} combinations, in {folds} parts):\n\
+         {:>24}  mean error\n{:>24} {:>9.1} %\n{:>24} {:>9.1} %\n{:>24} {:>9.1} %",
+        "predicted by",
+        "network",
+        percent(network),
+        "linear regression",
+        percent(linear),
+        "equal shares",
+        percent(sharing),
+    )
 }
 
 fn draw(file: &Path, profile: &Profile) -> Result<PathBuf, String> {
@@ -153,6 +180,24 @@ mod tests {
             text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(rows[0], ["2", "8", "4.000", "5.500", "1.0", "%", "4000.0", "250"]);
         assert!(rows[1].ends_with(&["machine", "at", "1.20", "×", "its", "latency"]), "{text}");
+    }
+
+    #[test]
+    fn predictions_are_judged_side_by_side() {
+        let judgement = Judgement {
+            samples: 71,
+            combinations: 42,
+            folds: 10,
+            network: 0.042,
+            linear: 0.0484,
+            sharing: 0.0677,
+        };
+        let text = judged(&judgement);
+        let rows: Vec<&str> = text.lines().map(str::trim).collect();
+        assert!(rows[0].contains("71 latencies in 42 combinations"), "{text}");
+        let shown: Vec<Vec<&str>> =
+            rows[2..].iter().map(|row| row.split_whitespace().rev().take(2).collect()).collect();
+        assert_eq!(shown, [["%", "4.2"], ["%", "4.8"], ["%", "6.8"]]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The queues as they are, and what becomes of them when this or that batch starts.
 
-use crate::scheduler::{DeviceView, ModelView, utility};
+use crate::scheduler::{DeviceView, Imprint, ModelView, utility};
 use crate::units::{BatchSize, ModelId, Nanos};
 
 /// Requests of one queue that are looked at: those behind them do not change what is best now.
@@ -176,47 +176,49 @@ impl Plan {
         let queue = &self.queues[id.index()];
         let (requests, items) = queue.batch_from(0, most);
         let (alone_s, share) = queue.execution(items);
-        let multiplier = device.interference.multiplier(share, device.load);
-        let (ahead_s, delays) = self.slow_others(device, alone_s, share);
+        let model = device.of(id);
+        let batch = device.imprint(&model, BatchSize(items));
+        let multiplier = device.multiplier(&batch);
+        let (ahead_s, delays) = self.slow_others(device, alone_s, &batch);
         // It ends when its share of the device is enough, at the latest after all work there is.
         let finish_s = if device.load + share > 1.0 {
             (alone_s * multiplier).min(ahead_s + alone_s)
         } else {
             alone_s * multiplier
         };
-        let crowding = device.of(id).predictor.crowding();
+        let crowding = model.predictor.crowding();
         let late_s = (finish_s * (1.0 + RISK)).max(alone_s * crowding);
-        let batch = queue.waiting[..requests].iter();
-        let own: f64 = batch.map(|request| queue.weights.loss(request, finish_s, late_s)).sum();
+        let first = queue.waiting[..requests].iter();
+        let own: f64 = first.map(|request| queue.weights.loss(request, finish_s, late_s)).sum();
         own + delays + self.rest(Some((id.index(), requests)), ahead_s + alone_s * share)
     }
 
     /// What is lost if nothing starts before the next batch ends.
     pub(super) fn wait(&mut self, device: &DeviceView<'_>, next_end: Nanos) -> f64 {
-        let (ahead_s, _) = self.slow_others(device, 0.0, 0.0);
         let idle_s = next_end.as_secs_f64() * (1.0 - device.load).max(0.0);
-        self.rest(None, ahead_s + idle_s)
+        self.rest(None, ahead_s(device) + idle_s)
     }
 
-    /// Device time that running batches still need, and what they lose if a batch of that time and
-    /// share starts beside them.
-    fn slow_others(&self, device: &DeviceView<'_>, alone_s: f64, share: f64) -> (f64, f64) {
-        let before = device.load.max(1.0);
-        let slower = (device.load + share).max(1.0) / before - 1.0;
-        let (mut ahead_s, mut loss) = (0.0, 0.0);
+    /// Device time that running batches still need, and what they lose if a batch of that time
+    /// alone starts beside them.
+    fn slow_others(&self, device: &DeviceView<'_>, alone_s: f64, batch: &Imprint) -> (f64, f64) {
+        let all = device.running.with(batch);
+        let mut loss = 0.0;
         for run in device.runs {
             let left_s = run.left(device.now).as_secs_f64();
-            ahead_s += left_s / before * run.demand;
-            let delay_s = (left_s * slower).min(alone_s * share);
             let slack_s = (run.deadline - device.now).as_secs_f64();
             if slack_s > left_s {
+                let beside = all.without(&run.imprint);
+                let multiplier = device.interference.multiplier(&run.imprint, &beside);
+                let slower = (multiplier / run.multiplier() - 1.0).max(0.0);
+                let delay_s = (left_s * slower).min(alone_s * batch.share());
                 let weights = self.queues[run.model.index()].weights;
                 let missed = if slack_s <= left_s + delay_s { weights.miss } else { 0.0 };
                 let slo_s = device.of(run.model).slo.as_secs_f64();
                 loss += f64::from(run.requests) * (weights.cost * delay_s / slo_s + missed);
             }
         }
-        (ahead_s, loss)
+        (ahead_s(device), loss)
     }
 
     /// What everything that waits loses if the device is free for it after `free_s` seconds, without
@@ -268,4 +270,9 @@ impl Plan {
         let price: f64 = queues.iter().map(|queue| queue.price).sum();
         loss + FUTURE * price * start_s * start_s / 2.0
     }
+}
+
+/// Device time that running batches still need.
+fn ahead_s(device: &DeviceView<'_>) -> f64 {
+    device.runs.iter().map(|run| run.work_left(device.now) / 1e9 * run.imprint.share()).sum()
 }

@@ -64,7 +64,7 @@ fn running(items: u32, deadline: Nanos) -> Running {
         requests: items,
         deadline,
     };
-    running.start(start, &whole_device(10, 1), &Interference, Nanos::ZERO);
+    running.start(start, &whole_device(10, 1), &Interference::default(), Nanos::ZERO);
     running
 }
 

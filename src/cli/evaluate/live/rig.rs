@@ -5,10 +5,10 @@ use super::super::profiles;
 use crate::config::{Admission, Config, EngineConfig, ModelConfig, PolicyConfig};
 use crate::engine;
 use crate::pipeline::Settings;
-use crate::profiler::{self, Point, Profile};
+use crate::profiler::{self, Known, Point, Profile};
 use crate::runtime;
 use crate::scheduler::{self, Predictor};
-use crate::sim::{MeasuredModel, MeasuredPoint, SloMix, Surfaces};
+use crate::sim::{Knowledge, MeasuredModel, MeasuredPoint, SloMix, Surfaces};
 use crate::suite::bench::Bench;
 use crate::suite::tune::{Effort, Tuned, tune};
 use crate::units::Nanos;
@@ -39,18 +39,21 @@ impl Rig {
         config.models.retain(|model| model.load);
         let mut measured = Vec::with_capacity(config.models.len());
         let mut predictors = Vec::with_capacity(config.models.len());
+        let mut saved = Vec::new();
         for model in &config.models {
-            let (known, predictor) = known(model, &config)?;
-            measured.push(known);
+            let (surface, predictor, profile) = known(model, &config)?;
+            measured.push(surface);
             predictors.push(predictor);
+            saved.extend(profile);
         }
+        let interference = profiler::interference(&saved, config.lanes());
         for (model, known) in config.models.iter_mut().zip(&measured) {
             model.queue_bound = QUEUE_BOUND;
             model.slo = crate::config::Slo::Us(known.slo.as_micros());
         }
         let surfaces = Surfaces::measured(&measured, profiles::AMPLE_MEMORY)?;
         let bench = Bench {
-            predictors,
+            knowledge: Knowledge { predictors, interference },
             pipeline: settings(&config),
             queue_bound: QUEUE_BOUND,
             ..Bench::new(surfaces, SloMix::Same(1.0), seed)
@@ -102,28 +105,34 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// What is known of a model: as a surface for the simulator, and to policies, here and there.
-fn known(model: &ModelConfig, config: &Config) -> Result<(MeasuredModel, Predictor), String> {
+/// What is known of a model: as a surface for the simulator, to policies, here and there, and its
+/// profile.
+fn known(
+    model: &ModelConfig,
+    config: &Config,
+) -> Result<(MeasuredModel, Predictor, Option<Profile>), String> {
     let failed = |what: String| format!("{}: {what}", model.name);
     let engine = engine::open(model, config).map_err(|e| failed(e.to_string()))?;
-    let (points, mut measured) = match &model.engine {
+    let (known, mut measured) = match &model.engine {
         EngineConfig::Onnx(file) | EngineConfig::Plan(file) => {
             let profile = Profile::load(file, &*engine, config)
                 .map_err(|e| failed(format!("{e}\n`bcedge profile` measures it")))?;
-            (profile.points.clone(), profiles::model(&profile, config.models.len()))
+            let measured = profiles::model(&profile, config.models.len());
+            (Known::Profile(Box::new(profile)), measured)
         }
         EngineConfig::Synthetic(_) => {
-            let points = profiler::points(model, config, &*engine, NO_TIME);
-            let points = points.map_err(|e| failed(e.to_string()))?;
-            let measured = pretended(model, &points);
-            (points, measured)
+            let known = profiler::known(model, config, &*engine, NO_TIME);
+            let known = known.map_err(|e| failed(e.to_string()))?;
+            let measured = pretended(model, known.points());
+            (known, measured)
         }
     };
-    measured.slo = runtime::slo(model, &points, config);
+    measured.slo = runtime::slo(model, known.points(), config);
     measured.max_instances = model.max_instances as u16;
     let largest = model.max_batch.min(engine.spec().max_batch.0);
     measured.points.retain(|point| point.batch <= largest);
-    Ok((measured, runtime::predictor(&points, config)))
+    let predictor = profiler::predictor(known.points(), known.features(), config.lanes());
+    Ok((measured, predictor, known.into_profile()))
 }
 
 /// A pretended engine only sleeps, so several don't slow each other.
