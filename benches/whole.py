@@ -13,7 +13,7 @@ from rig import tools
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="abcdef", help="sections, such as a,b")
+    parser.add_argument("--only", default="abcdefgh", help="sections, such as a,b")
     parser.add_argument("--rounds", type=int, default=3, help="alternations of what is compared")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="of the measured time; 1 to publish"
@@ -22,9 +22,9 @@ def arguments():
     parser.add_argument("--json", type=pathlib.Path, default=tools.WORK / "whole.json")
     chosen = parser.parse_args()
     chosen.only = [name for name in chosen.only if name not in ", "]
-    unknown = sorted(set(chosen.only) - set("abcdef"))
+    unknown = sorted(set(chosen.only) - set("abcdefgh"))
     if unknown:
-        parser.error(f"unknown sections {unknown}; there are a to f")
+        parser.error(f"unknown sections {unknown}; there are a to h")
     return chosen
 
 

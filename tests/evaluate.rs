@@ -116,6 +116,84 @@ fn what_is_wrong_is_told_before_anything_runs() {
     }
 }
 
+/// Two engines that only sleep, so that everything but them is real.
+fn live_config(folder: &Path) -> String {
+    let model = |name: &str, ms: u32| {
+        format!(
+            "(name: \"{name}\", engine: Synthetic((latency_us: [(1, {ms}000), (4, {}000)])), \
+             slo: Ms(400), max_batch: 4, max_instances: 2)",
+            2 * ms
+        )
+    };
+    let path = folder.join("config.ron");
+    let text = format!("(models: [{}, {}])", model("a", 60), model("b", 90));
+    std::fs::write(&path, text).unwrap();
+    format!("--config={}", path.display())
+}
+
+#[test]
+fn live_and_simulated_get_the_same_requests_and_stand_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("live.json");
+    let output = evaluate(&[
+        "--live",
+        "--quick",
+        "--seconds=5",
+        "--runs=1",
+        "--policies=fixed,triton,sac",
+        "--loads=steady 0.6",
+        &live_config(folder.path()),
+        &format!("--json={}", json.display()),
+    ]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for wanted in ["this machine · steady 0.6", "live_sac_over_best_rule", "simulator_p99_off"] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+    let json: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let cell = &json["live"][0];
+    let requests = cell["requests"].as_f64().unwrap();
+    assert!(requests > 0.0);
+    let rows = cell["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        for side in ["measured", "simulated"] {
+            assert_eq!(row[side]["requests"], requests, "{side}: {row}");
+            // A machine that is busy with other tests is late with some, not with most.
+            assert!(row[side]["slo_hit_rate"].as_f64().unwrap() > 0.5, "{side}: {row}");
+            // The engines sleep for 60 ms and more.
+            assert!(row[side]["latency_ms_p50"].as_f64().unwrap() >= 60.0, "{side}: {row}");
+        }
+    }
+    assert!(rows[0]["settings"].is_string() && rows[2]["settings"].is_null(), "{rows:?}");
+    let figure = &json["summary"]["simulator_hit_rate_off_points"];
+    assert_eq!(figure["target"]["at_most"], 3.0, "{figure}");
+}
+
+#[test]
+fn what_is_wrong_with_a_live_evaluation_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = live_config(folder.path());
+    let unprofiled = folder.path().join("unprofiled.ron");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/double.onnx");
+    let text = format!("(models: [(name: \"double\", engine: Onnx(\"{}\"))])", model.display());
+    std::fs::write(&unprofiled, text).unwrap();
+    let unprofiled = format!("--config={}", unprofiled.display());
+    let cases: [(&[&str], &str, i32); 5] = [
+        (&["--live", &config, "--loads=slow-down"], "changes the speed of the device", 1),
+        (&["--live", &config, "--policies=magic"], "there is no policy 'magic'", 1),
+        (&["--live", &unprofiled], "double: there is no profile at", 1),
+        (&["--live", "--platforms=nano"], "cannot be used with", 2),
+        (&["--seconds=5"], "--live", 2),
+    ];
+    for (arguments, expected, status) in cases {
+        let output = evaluate(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+}
+
 #[test]
 fn the_help_has_examples() {
     let help = String::from_utf8(evaluate(&["--help"]).stdout).unwrap();

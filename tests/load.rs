@@ -209,6 +209,23 @@ fn the_warm_up_is_not_counted() {
 }
 
 #[test]
+fn of_a_trace_the_warm_up_is_its_beginning() {
+    let server = FakeServer::well_behaved();
+    let trace = Trace::parse("0 double\n0.05 double\n0.1 double\n0.2 double\n").unwrap();
+    let plan = LoadPlan {
+        warmup_seconds: 0.08,
+        ..LoadPlan::new(&server.socket, Load::Trace(Arc::new(trace)))
+    };
+    let report = run(&plan);
+    assert_eq!(report.total.sent, 2);
+    assert_eq!(server.seen.lock().unwrap().requests, 4);
+    assert!((report.seconds - 0.12).abs() < 1e-6, "{}", report.seconds);
+    let too_long = LoadPlan { warmup_seconds: 0.3, ..plan };
+    let error = load::run(&too_long, &AtomicBool::new(false), |_| {}).unwrap_err();
+    assert!(error.contains("the trace ends after 0.2 s, within the warm-up of 0.3 s"), "{error}");
+}
+
+#[test]
 fn a_server_that_goes_away_ends_the_run() {
     let server = FakeServer::start(
         1_000,

@@ -126,8 +126,15 @@ fn serve_shows_its_screen_takes_keys_and_quits_cleanly() {
     tmux.run(&format!("{program} serve --config {dir}/config.ron --log-file {dir}/log"));
     tmux.wait_for("SERVING");
     tmux.wait_for("pretended");
+    tmux.keys(&["3"]);
+    tmux.wait_for("sac chooses: pretended");
+    tmux.wait_for("in force, entropy");
+    tmux.keys(&["t"]);
+    tmux.wait_for("done: learning: off");
+    tmux.wait_for("○ off");
     tmux.keys(&["p"]);
     tmux.wait_for("policy is now planner");
+    tmux.wait_for("Last decisions: pretended");
     tmux.keys(&["4"]);
     tmux.wait_for("ready in");
     tmux.keys(&["q"]);

@@ -1,6 +1,7 @@
 """The two load generators, each able to drive both servers."""
 
 import concurrent.futures
+import contextlib
 import csv
 import json
 import os
@@ -51,6 +52,26 @@ def bcedge_load(binaries: pathlib.Path, socket: pathlib.Path, seconds: float, *a
     if total["ok"] == 0 or total["ok"] != total["sent"]:
         raise RuntimeError(f"not every request was answered: {total}")
     return total
+
+
+@contextlib.contextmanager
+def bcedge_load_under_way(binaries: pathlib.Path, socket: pathlib.Path, *arguments):
+    """Load while the `with` block runs; it must not end before."""
+    command = [binaries / "bcedge", "load", "--socket", socket, "--plain", "--seconds", "86400"]
+    log = open(socket.parent / "load.log", "w+b")
+    client = subprocess.Popen(
+        [*command, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+    )
+    try:
+        yield
+        if client.poll() is not None:
+            log.seek(0)
+            said = log.read().decode()[-4000:]
+            raise RuntimeError(f"the client ended before what was to be measured did: {said}")
+    finally:
+        client.terminate()
+        client.wait()
+        log.close()
 
 
 def run(command, env) -> None:

@@ -93,6 +93,20 @@ class Server:
             ticks += sum(int(value) for value in fields[11:15])
         return ticks / TICKS_PER_S
 
+    def threads_cpu_s(self) -> dict:
+        """Time on a processor so far by the thread's name, of the server process; threads of one
+        name are added up. In nanoseconds by the scheduler's own account."""
+        seconds = {}
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            try:
+                name = (task / "comm").read_text().strip()
+                on_cpu_ns = int((task / "schedstat").read_text().split()[0])
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has ended
+            name = "instances" if "#" in name else name
+            seconds[name] = seconds.get(name, 0.0) + on_cpu_ns / 1e9
+        return seconds
+
     def _tree(self):
         pids = [self.process.pid]
         for pid in pids:

@@ -365,4 +365,145 @@ def f(bench: Bench):
         )
 
 
-SECTIONS = {name: globals()[name] for name in "abcdef"}
+def g(bench: Bench):
+    """What deciding and learning cost at 1,000 requests/s: CPU time with `sac` less with `fixed`.
+
+    Six engines that only sleep, so that nothing but serving takes time; learning is on at its
+    default duty, and what is measured begins when the learner has begun to train.
+    """
+    models = ", ".join(
+        f'(name: "model{i}", engine: Synthetic((latency_us: [(1, 2000), (8, 4800)])), '
+        f"slo: Ms(100), max_batch: 8, max_instances: 2)"
+        for i in range(6)
+    )
+    policies = {"fixed": "Fixed(batch: 8, instances: 2)", "sac": "Sac"}
+    seconds, share, updates_per_s, batches = bench.seconds(30), {}, [], {}
+    for _ in range(bench.rounds):
+        for name, policy in policies.items():
+            with servers.bcedge(bench.binaries, f"[{models}]", f"policy: {policy},") as server:
+                seen = threads_under_load(bench, server, seconds, learns=name == "sac")
+            share.setdefault(name, []).append(seen["share"])
+            batches.setdefault(name, []).append(seen["batches_per_s"])
+            updates_per_s += [seen["updates_per_s"]] if name == "sac" else []
+
+    def difference(threads):
+        of = lambda shares: sum(shares.get(thread, 0.0) for thread in threads or shares)  # noqa: E731
+        return statistics.median(of(w) - of(wo) for w, wo in zip(share["sac"], share["fixed"]))
+
+    yield Row(
+        "g",
+        "deciding and learning at 1,000 requests/s, of one core",
+        100 * difference([]),
+        "<=",
+        2.0,
+        "%",
+        detail={
+            # The reactor's turns may be done by whoever hands it something, so the figure is of
+            # the whole process.
+            "reactor_and_learner_percent": round(100 * difference(["reactor", "learner"]), 2),
+            "learner_percent": round(100 * difference(["learner"]), 2),
+            "updates_per_s": statistics.median(updates_per_s),
+            **{f"{name}_batches_per_s": statistics.median(rate) for name, rate in batches.items()},
+            **{
+                f"{name}_percent": {
+                    thread: round(100 * statistics.median(s.get(thread, 0.0) for s in shares), 2)
+                    for thread in sorted({thread for shares_ in shares for thread in shares_})
+                }
+                for name, shares in share.items()
+            },
+        },
+    )
+
+
+def threads_under_load(bench: Bench, server, seconds: float, learns: bool) -> dict:
+    """CPU time by thread as a share of one core, under 1,000 requests/s."""
+    load = [word for i in range(6) for word in ("--model", f"model{i}={1000 / 6:.3f}")]
+    with clients.bcedge_load_under_way(bench.binaries, server.socket, *load):
+        start = time.monotonic()
+        time.sleep(min(5, seconds))
+        while learns and servers.snapshot(server)["learning"]["updates"] == 0:
+            if time.monotonic() - start > clients.LIMIT_S:
+                raise RuntimeError("the learner does not begin to train")
+            time.sleep(1)
+        before, begun, cpu_s = servers.snapshot(server), time.monotonic(), server.threads_cpu_s()
+        time.sleep(seconds)
+        wall_s = time.monotonic() - begun
+        now_s = server.threads_cpu_s()
+        after = servers.snapshot(server)
+    counters = [seen["totals"]["counters"] for seen in (before, after)]
+    rate = lambda name: (counters[1][name] - counters[0][name]) / wall_s  # noqa: E731
+    if not 950 < rate("ok") < 1050:
+        raise RuntimeError(f"{rate('ok'):.0f} requests/s were answered, not about 1,000")
+    return {
+        "share": {name: (s - cpu_s.get(name, 0)) / wall_s for name, s in now_s.items()},
+        "batches_per_s": round(rate("executions"), 1),
+        "updates_per_s": (after["learning"]["updates"] - before["learning"]["updates"]) / wall_s,
+    }
+
+
+def h(bench: Bench):
+    """Memory of several instances of each network: shared weights and scratch, or a copy for each.
+
+    One process serves every network with so many instances; the other has loaded each network as
+    often and serves each engine with one instance. Both run full batches without a pause under the
+    same fixed choice; what counts is the most resident memory meanwhile.
+    """
+    folder = reference_models(bench)
+    batch = 8
+
+    def model(name, copy, limit):
+        return (
+            f'(name: "{name}{copy}", engine: Onnx("{folder / name / "model.onnx"}"), '
+            f"slo: Ms(600000), max_batch: {batch}, max_instances: {limit})"
+        )
+
+    for instances in [2, 4]:
+        shared = [model(name, "", instances) for name in NETWORKS]
+        copies = [model(name, f"_{i}", 1) for name in NETWORKS for i in range(instances)]
+        seen = {
+            "shared": memory_at_work(bench, shared, batch, instances),
+            "copies": memory_at_work(bench, copies, batch, 1),
+        }
+        alive = {name: s["instances"] for name, s in seen.items()}
+        if alive["shared"] != alive["copies"]:
+            raise RuntimeError(f"not the same instances on both sides: {alive}")
+        yield Row(
+            "h",
+            f"memory saved by sharing, {instances} instances of each of six networks",
+            100 * (1 - seen["shared"]["resident"] / seen["copies"]["resident"]),
+            ">=",
+            38.0,
+            "%",
+            detail={
+                "instances": alive["shared"],
+                **{f"{name}_mib": round(s["resident"] / 2**20) for name, s in seen.items()},
+                **{f"{name}_mean_batch": round(s["mean_batch"], 2) for name, s in seen.items()},
+            },
+        )
+
+
+def memory_at_work(bench: Bench, models: list, batch: int, instances: int) -> dict:
+    """The most resident memory while every instance has run full batches."""
+    options = f"policy: Fixed(batch: {batch}, instances: {instances}), device: Rten,"
+    with servers.bcedge(bench.binaries, f"[{', '.join(models)}]", options) as server:
+        load = ["--concurrency", str(2 * batch * instances), "--shm"]
+        resident, begun = 0, time.monotonic()
+        with clients.bcedge_load_under_way(bench.binaries, server.socket, *load):
+            while True:
+                resident = max(resident, server.memory_bytes()["resident"])
+                models_now = servers.snapshot(server)["models"]
+                # Each instance several times.
+                if all(m["counters"]["executions"] >= 4 * instances for m in models_now):
+                    break
+                if time.monotonic() - begun > clients.LIMIT_S:
+                    raise RuntimeError("not every model has run its batches in time")
+                time.sleep(0.05)
+        counters = [m["counters"] for m in models_now]
+        return {
+            "resident": resident,
+            "instances": sum(m["instances_alive"] for m in models_now),
+            "mean_batch": sum(c["items"] for c in counters) / sum(c["executions"] for c in counters),
+        }
+
+
+SECTIONS = {name: globals()[name] for name in "abcdefgh"}

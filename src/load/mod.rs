@@ -50,7 +50,7 @@ pub struct LoadPlan {
     pub slo_us: Option<u64>,
     /// Measured time. A trace that ends earlier ends the run.
     pub seconds: f64,
-    /// Load before the measured time that is not counted.
+    /// Load before the measured time that is not counted. Of a trace: its beginning.
     pub warmup_seconds: f64,
     pub connections: usize,
     /// Tensors travel in system shared memory instead of in the messages.
@@ -110,8 +110,12 @@ impl LoadPlan {
             Load::Open { models, .. } if models.is_empty() => {
                 Err("no model is given; say --model MODEL=RATE".into())
             }
-            Load::Trace(_) if self.warmup_seconds > 0.0 => {
-                Err("a trace is played from its first arrival; it has no warm-up".into())
+            Load::Trace(trace) if trace.last() < Nanos::from_secs_f64(self.warmup_seconds) => {
+                Err(format!(
+                    "the trace ends after {:.1} s, within the warm-up of {} s; nothing would count",
+                    trace.last().as_secs_f64(),
+                    self.warmup_seconds
+                ))
             }
             Load::Closed { concurrency, .. } if !(1..=MAX_OUTSTANDING).contains(concurrency) => {
                 Err(format!("a concurrency of {concurrency}; 1 to {MAX_OUTSTANDING}"))
@@ -126,8 +130,8 @@ impl LoadPlan {
         match &self.load {
             // An arrival at the very end still belongs to the run.
             Load::Trace(trace) => {
-                let last = trace.arrivals.last().map_or(Nanos::ZERO, |arrival| arrival.at);
-                seconds.min(last + Nanos(1))
+                let end = trace.last() + Nanos(1);
+                seconds.min(end - Nanos::from_secs_f64(self.warmup_seconds))
             }
             _ => seconds,
         }

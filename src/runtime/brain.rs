@@ -3,13 +3,16 @@
 use super::learner::{self, LearnerLink, Notice};
 use crate::config::Config;
 use crate::scheduler::trained::{self, Trained};
-use crate::telemetry::snapshot::Level;
-use std::sync::mpsc;
+use crate::telemetry::snapshot::{LearningSnapshot, Level};
+use arc_swap::ArcSwap;
+use std::sync::{Arc, mpsc};
 
 pub(super) struct Brain {
     pub(super) trained: Trained,
     /// `None` once it has died, and the operator has been told.
     pub(super) link: Option<LearnerLink>,
+    /// What the learner shows of itself; it outlives the thread.
+    pub(super) shown: Arc<ArcSwap<LearningSnapshot>>,
     /// Where the weights came from that serving began with.
     pub(super) origin: String,
     notices: mpsc::Receiver<Notice>,
@@ -32,7 +35,8 @@ impl Brain {
         let learning = config.scheduler.learning;
         let link = learner::start(trained.sac.clone(), file.clone(), learning, notices)?;
         trained.experiences = Some(link.experiences.clone());
-        Ok(Brain { trained, link: Some(link), origin, notices: notices_end })
+        let shown = link.shown.clone();
+        Ok(Brain { trained, link: Some(link), shown, origin, notices: notices_end })
     }
 
     /// What the learner has to say since the last call; the last thing is that it is dead.

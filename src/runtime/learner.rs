@@ -30,6 +30,9 @@ const LEAST_REPLAY: usize = 2_000;
 const PACE: Pace = Pace { duty: 0.01, updates_per_exchange: 20 };
 /// Updates between two savings.
 const UPDATES_PER_SAVING: u64 = 500;
+/// Weight of the newest reward in the mean that is shown: six models decide about twenty times a
+/// second.
+const REWARD_GAIN: f32 = 1.0 / 1_000.0;
 /// Before the actor moves, the critics get used to rewards without a second run to compare with:
 /// some minutes.
 const CRITICS_FIRST: u64 = 1_000;
@@ -94,6 +97,7 @@ fn start_with(
         notices,
         pace,
         saved_updates: 0,
+        rewards: Rewards::default(),
     };
     let thread = thread::Builder::new().name("learner".into()).spawn(move || side.run(settings))?;
     Ok(LearnerLink { experiences, enabled, shown, stop, thread })
@@ -136,6 +140,30 @@ struct Side {
     notices: mpsc::Sender<Notice>,
     pace: Pace,
     saved_updates: u64,
+    rewards: Rewards,
+}
+
+/// Mean reward of the decisions of about the last minute.
+#[derive(Debug, Default)]
+struct Rewards {
+    count: u64,
+    mean: f32,
+}
+
+impl Rewards {
+    fn add(&mut self, reward: f32) {
+        if !reward.is_finite() {
+            return;
+        }
+        self.count += 1;
+        // The plain mean, until there are enough of them.
+        let gain = REWARD_GAIN.max(1.0 / self.count as f32);
+        self.mean += gain * (reward - self.mean);
+    }
+
+    fn mean(&self) -> Option<f32> {
+        (self.count > 0).then_some(self.mean)
+    }
 }
 
 impl Side {
@@ -151,8 +179,11 @@ impl Side {
         let mut may_work_at = Instant::now();
         while !self.stop.load(Ordering::Acquire) {
             match self.inbox.recv_timeout(PATIENCE) {
-                // What is not finite is refused, and counts for nothing.
-                Ok(experience) => drop(replay.push(&experience.transition())),
+                Ok(experience) => {
+                    self.rewards.add(experience.reward);
+                    // What is not finite is refused, and counts for nothing.
+                    let _ = replay.push(&experience.transition());
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -212,11 +243,14 @@ impl Side {
             weights: String::new(),
             file: self.file.display().to_string(),
             experiences: remembered as u64,
+            experiences_needed: LEAST_REPLAY as u64,
             updates: learner.updates(),
+            saved_updates: self.saved_updates,
             entropy: if fresh { stats.entropy } else { before.entropy },
             temperature: learner.alpha(),
             critic_loss: if fresh { stats.critic_loss } else { before.critic_loss },
             value: if fresh { stats.q_mean } else { before.value },
+            reward: self.rewards.mean(),
         }));
     }
 

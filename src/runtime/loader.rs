@@ -3,7 +3,7 @@
 use crate::config::{Config, ModelConfig, Slo, auto_slo_us};
 use crate::doorbell::Doorbell;
 use crate::engine::{Engine, EngineError};
-use crate::profiler::{self, Point};
+use crate::profiler::{self, Point, latency_table};
 use crate::scheduler::Predictor;
 use crate::units::{InstanceCount, ModelId, Nanos};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,18 +69,26 @@ fn load_one(model: &ModelConfig, config: &Config) -> Result<Loaded, EngineError>
     let start = Instant::now();
     let engine = crate::engine::open(model, config)?;
     let points = profiler::points(model, config, &*engine, UNPROFILED_BUDGET)?;
+    let predictor = predictor(&points, config);
+    let slo = slo(model, &points, config);
+    Ok(Loaded { engine, predictor, slo, took: start.elapsed().into() })
+}
+
+/// What serving begins to predict with, from a model's measured points.
+pub fn predictor(points: &[Point], config: &Config) -> Predictor {
     let alone = points.iter().filter(|point| point.instances == InstanceCount::ONE);
     let time = |point: &Point| Nanos((point.latency_us_p50 * 1e3) as u64);
     let points: Vec<_> = alone.map(|point| (point.batch, time(point))).collect();
-    let points_us: Vec<_> = points.iter().map(|&(b, time)| (b.0, time.as_micros())).collect();
     // A thread of an instance has a core to itself while there are enough of them.
-    let predictor = Predictor::new(&points).with_demand(1.0 / f64::from(config.lanes()));
-    let slo = match model.slo {
+    Predictor::new(&points).with_demand(1.0 / f64::from(config.lanes()))
+}
+
+/// The SLO that the model is served with.
+pub fn slo(model: &ModelConfig, points: &[Point], config: &Config) -> Nanos {
+    match model.slo {
         Slo::Ms(millis) => Nanos::from_millis(millis),
         Slo::Us(micros) => Nanos::from_micros(micros),
-        Slo::Auto => {
-            auto_slo_us(&points_us, config.models.len()).map_or(UNKNOWN_SLO, Nanos::from_micros)
-        }
-    };
-    Ok(Loaded { engine, predictor, slo, took: start.elapsed().into() })
+        Slo::Auto => auto_slo_us(&latency_table(points), config.models.len())
+            .map_or(UNKNOWN_SLO, Nanos::from_micros),
+    }
 }

@@ -16,6 +16,7 @@ mod loader;
 mod monitor;
 mod reactor;
 mod status;
+mod watch;
 
 use crate::config::{Admission, Config};
 use crate::pipeline::{ModelSettings, Pipeline, Settings};
@@ -30,6 +31,7 @@ use arc_swap::ArcSwap;
 use brain::Brain;
 use fleet::Fleet;
 use loader::LoadReport;
+pub use loader::{predictor, slo};
 use reactor::Reactor;
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};

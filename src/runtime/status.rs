@@ -2,6 +2,7 @@
 
 use super::brain::Brain;
 use super::fleet::Fleet;
+use super::watch::{self, Watch};
 use crate::config::{Config, ModelConfig, PolicyConfig};
 use crate::engine::Engine;
 use crate::pipeline::Pipeline;
@@ -11,8 +12,8 @@ use crate::telemetry::MAX_EVENTS;
 use crate::telemetry::log::LogBuffer;
 use crate::telemetry::recorder::Recorder;
 use crate::telemetry::snapshot::{
-    ApplianceState, Counters, DeviceSnapshot, Event, InsightSnapshot, LearningSnapshot, Level,
-    ModelSnapshot, ModelState, Snapshot, Totals,
+    ApplianceState, Counters, DeviceSnapshot, Event, LearningSnapshot, Level, ModelSnapshot,
+    ModelState, Snapshot, Totals,
 };
 use crate::units::{BatchSize, ModelId, Nanos};
 use arc_swap::ArcSwap;
@@ -35,6 +36,7 @@ pub(super) struct Status {
     published: Arc<ArcSwap<Catalog>>,
     recorders: Vec<Recorder>,
     quiet: Vec<Quiet>,
+    watches: Vec<Watch>,
     events: VecDeque<Event>,
     /// The events as the last snapshot showed them.
     shown_events: Arc<Vec<Event>>,
@@ -58,6 +60,7 @@ impl Status {
             },
             published: port.catalog.clone(),
             quiet: vec![Quiet::default(); config.models.len()],
+            watches: vec![Watch::default(); config.models.len()],
             recorders: config.models.iter().map(|_| Recorder::default()).collect(),
             events: VecDeque::new(),
             shown_events: Arc::default(),
@@ -196,9 +199,6 @@ impl Status {
         now: Nanos,
     ) {
         self.sequence += 1;
-        if std::mem::take(&mut self.events_changed) {
-            self.shown_events = Arc::new(self.events.iter().cloned().collect());
-        }
         let settled = |m: &CatalogEntry| m.state != ModelState::Loading;
         if self.state == ApplianceState::Starting && self.catalog.models.iter().all(settled) {
             self.state = ApplianceState::Serving;
@@ -206,6 +206,10 @@ impl Status {
         let models: Vec<ModelSnapshot> = (0..self.recorders.len() as u16)
             .map(|id| self.model(ModelId(id), pipeline, now))
             .collect();
+        self.look_at(&models, pipeline, now);
+        if std::mem::take(&mut self.events_changed) {
+            self.shown_events = Arc::new(self.events.iter().cloned().collect());
+        }
         let mut device = DeviceSnapshot::clone(&self.device.load());
         device.weight_bytes = fleet.weight_bytes();
         let scratch = crate::engine::scratch_use();
@@ -227,6 +231,16 @@ impl Status {
         port.snapshot.store(Arc::new(snapshot));
     }
 
+    /// Tells what has changed by itself.
+    fn look_at(&mut self, models: &[ModelSnapshot], pipeline: &Pipeline, now: Nanos) {
+        for (index, model) in models.iter().enumerate() {
+            let fresh = pipeline.predictor(ModelId(index as u16)).is_fresh(now);
+            for (level, text) in self.watches[index].look(model, fresh, now) {
+                self.event(level, Some(&model.name), text);
+            }
+        }
+    }
+
     fn model(&mut self, model: ModelId, pipeline: &Pipeline, now: Nanos) -> ModelSnapshot {
         let entry = &self.catalog.models[model.index()];
         let status = pipeline.status(model);
@@ -236,11 +250,9 @@ impl Status {
         if entry.state == ModelState::Ready {
             recorder.decided(status.caps, policy, now);
         }
-        let predicted = |&batch: &u32| {
-            let time = pipeline.predictor(model).predict(BatchSize(batch))?;
-            Some((batch, time.as_micros()))
-        };
-        let sizes = [1, 2, 4, 8, 16, 32, 64, 128];
+        let predictor = pipeline.predictor(model);
+        let predicted = |batch| predictor.predict(BatchSize(batch)).map(Nanos::as_micros);
+        let sizes = watch::sizes_up_to(status.max_batch);
         let mut snapshot = ModelSnapshot {
             name: entry.name.clone(),
             state: entry.state.clone(),
@@ -257,17 +269,16 @@ impl Status {
             queue_depth: status.queued,
             queue_bound: status.queue_bound,
             queue_oldest_us: status.oldest_arrival.map_or(0, |oldest| (now - oldest).as_micros()),
-            insight: insight(pipeline, model, now),
-            drift: pipeline.predictor(model).drift(),
-            crowding: pipeline.predictor(model).crowding(),
-            predicted_us: sizes
-                .iter()
-                .filter(|&&batch| batch <= status.max_batch.0)
-                .filter_map(predicted)
-                .collect(),
+            insight: watch::insight(pipeline, model, status.max_batch, now),
+            drift: predictor.drift(),
+            crowding: predictor.crowding(),
+            predicted_us: sizes.filter_map(|batch| Some((batch, predicted(batch)?))).collect(),
             ..ModelSnapshot::default()
         };
         recorder.fill(&mut snapshot, slo, now);
+        for run in &mut snapshot.run_times {
+            run.predicted_us = predicted(run.items);
+        }
         snapshot
     }
 
@@ -293,26 +304,13 @@ impl Status {
 }
 
 fn learning(brain: &Brain) -> LearningSnapshot {
-    let Some(link) = &brain.link else { return LearningSnapshot::default() };
+    let link = brain.link.as_ref();
     LearningSnapshot {
-        enabled: link.enabled.load(Ordering::Relaxed),
+        enabled: link.is_some_and(|link| link.enabled.load(Ordering::Relaxed)),
+        alive: link.is_some(),
         weights: brain.origin.clone(),
-        ..LearningSnapshot::clone(&link.shown.load())
+        ..LearningSnapshot::clone(&brain.shown.load())
     }
-}
-
-fn insight(pipeline: &Pipeline, model: ModelId, now: Nanos) -> Option<InsightSnapshot> {
-    let insight = pipeline.insight(model)?;
-    let masked = pipeline.masked(model, now);
-    Some(InsightSnapshot {
-        probabilities: insight.probabilities.to_vec(),
-        masked: masked
-            .iter()
-            .map(|why| why.map_or_else(String::new, |why| why.to_string()))
-            .collect(),
-        action: insight.action,
-        entropy: insight.entropy,
-    })
 }
 
 fn entry(model: &ModelConfig, default_policy: &PolicyConfig) -> CatalogEntry {

@@ -88,6 +88,15 @@ pub fn make_named(
         triton::NAME => {
             return Some(Box::new(triton::Triton::new(&[], Nanos::ZERO, max_instances)));
         }
+        name => default_config(name)?,
+    };
+    Some(make_with(&config, trained))
+}
+
+/// The policy of that name as config.ron has it by default; `None` for those that do nothing
+/// sensible without settings of their own, and for an unknown name.
+pub fn default_config(name: &str) -> Option<PolicyConfig> {
+    Some(match name {
         deadline::NAME => PolicyConfig::Deadline,
         planner::NAME => PolicyConfig::Planner,
         learned::NAME => PolicyConfig::Sac,
@@ -96,6 +105,5 @@ pub fn make_named(
         deeprt::NAME => PolicyConfig::deeprt(),
         lookahead::NAME => PolicyConfig::lookahead(),
         _ => return None,
-    };
-    Some(make_with(&config, trained))
+    })
 }

@@ -28,7 +28,7 @@ pub mod utility;
 mod view;
 
 pub use interference::Interference;
-pub use make::{POLICIES, is_joint, make, make_named, make_with};
+pub use make::{POLICIES, default_config, is_joint, make, make_named, make_with};
 pub use predictor::Predictor;
 pub use request::{Completion, Outcome, Request};
 pub use running::{Run, Running, Start};

@@ -57,6 +57,19 @@ impl Bench {
         seconds: u64,
         seed: u64,
     ) -> Result<RunResult, String> {
+        let arrivals = Arrivals::new(&load.shape, &load.rates_per_s, self.slo.clone(), seed)?;
+        Ok(self.replay(load, arrivals, policies, seconds, seed))
+    }
+
+    /// Runs policies as [`Bench::run`] does, with these arrivals and the noise of `seed`.
+    pub fn replay(
+        &self,
+        load: &LoadPlan,
+        arrivals: Arrivals,
+        policies: Vec<Box<dyn Policy>>,
+        seconds: u64,
+        seed: u64,
+    ) -> RunResult {
         let settings = SimulationSettings {
             pipeline: self.pipeline,
             queue_bound: self.queue_bound,
@@ -64,10 +77,9 @@ impl Bench {
             length: end(seconds),
             speeds: load.speeds.clone(),
         };
-        let arrivals = Arrivals::new(&load.shape, &load.rates_per_s, self.slo.clone(), seed)?;
         let run =
             Simulation::new(&settings, &self.surfaces, &self.predictors, policies, arrivals, seed);
-        Ok(run.with_order(self.order).run())
+        run.with_order(self.order).run()
     }
 }
 

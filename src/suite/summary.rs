@@ -43,12 +43,15 @@ pub enum Target {
     AtLeast(f64),
     Above(f64),
     AtMost(f64),
+    /// At least so much somewhere within the interval.
+    AtLeastWithinNoise(f64),
 }
 
 impl Target {
-    pub fn is_met(self, value: f64) -> bool {
+    pub fn is_met(self, Estimate { value, high, .. }: Estimate) -> bool {
         match self {
             Target::AtLeast(bound) => value >= bound,
+            Target::AtLeastWithinNoise(bound) => high >= bound,
             Target::Above(bound) => value > bound,
             Target::AtMost(bound) => value <= bound,
         }
@@ -61,6 +64,7 @@ impl std::fmt::Display for Target {
             Target::AtLeast(bound) => write!(f, "≥ {bound}"),
             Target::Above(bound) => write!(f, "> {bound}"),
             Target::AtMost(bound) => write!(f, "≤ {bound}"),
+            Target::AtLeastWithinNoise(bound) => write!(f, "≥ {bound} ±"),
         }
     }
 }
@@ -68,8 +72,12 @@ impl std::fmt::Display for Target {
 impl Figure {
     /// `None` without a target, or where nothing came out.
     pub fn is_met(&self) -> Option<bool> {
-        let value = self.estimate.value;
-        self.target.filter(|_| value.is_finite()).map(|target| target.is_met(value))
+        let told = match self.target? {
+            // One run has no interval.
+            Target::AtLeastWithinNoise(_) => self.estimate.high.is_finite(),
+            _ => self.estimate.value.is_finite(),
+        };
+        self.target.filter(|_| told).map(|target| target.is_met(self.estimate))
     }
 }
 

@@ -45,12 +45,17 @@ impl Batchers {
 }
 
 impl Batcher {
-    fn policy(&self) -> Box<dyn Policy> {
-        scheduler::make(&PolicyConfig::Triton {
+    /// As in config.ron.
+    pub fn config(&self) -> PolicyConfig {
+        PolicyConfig::Triton {
             preferred_batch_sizes: self.preferred.into_iter().collect(),
             max_queue_delay_us: self.delay_us,
             instances: u32::from(self.instances),
-        })
+        }
+    }
+
+    fn policy(&self) -> Box<dyn Policy> {
+        scheduler::make(&self.config())
     }
 
     fn neighbours(self, model: &ModelSurface) -> Vec<Batcher> {

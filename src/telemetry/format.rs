@@ -113,6 +113,36 @@ pub fn utility(value: Option<f64>) -> String {
     }
 }
 
+/// How many times as much: `1.02×`, `12×`; at most 5 columns.
+pub fn times(value: f64) -> String {
+    if !value.is_finite() {
+        return NONE.into();
+    }
+    let value = value.clamp(0.0, 999.0);
+    if value < 1.995 {
+        format!("{value:.2}×")
+    } else if value < 9.95 {
+        format!("{value:.1}×")
+    } else {
+        format!("{value:.0}×")
+    }
+}
+
+/// Any small number, also below zero: at most 5 columns and a sign.
+pub fn signed(value: f64) -> String {
+    if !value.is_finite() {
+        return NONE.into();
+    }
+    match value.abs() {
+        size if size < 0.000_05 => "0".into(),
+        size if size < 0.01 => format!("{value:.0e}"),
+        size if size < 9.995 => format!("{value:.2}"),
+        size if size < 99.95 => format!("{value:.1}"),
+        size if size < 99_999.5 => format!("{value:.0}"),
+        _ => format!("{value:.0e}"),
+    }
+}
+
 /// Binary multiples; at most 8 columns.
 pub fn bytes(value: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

@@ -3,7 +3,7 @@
 //! Belongs to the reactor thread; every method takes the time, none reads a clock.
 
 use super::WINDOW;
-use super::snapshot::{BatchTotal, Counters, DecisionLine, ModelSnapshot, Percentiles};
+use super::snapshot::{BatchTotal, Counters, DecisionLine, ModelSnapshot, Percentiles, RunTime};
 use crate::pipeline::{Completion, Outcome, Request};
 use crate::scheduler::Caps;
 use crate::scheduler::utility::Cohort;
@@ -56,8 +56,8 @@ struct AnswerSlice {
     latency_us: Histogram<u32>,
     queue_us: u64,
     compute_us: u64,
-    /// Batches by number of items.
-    batches: Vec<u32>,
+    /// By number of items: batches, and the sum of their execution times in µs.
+    batches: Vec<(u64, u64)>,
 }
 
 impl Default for AnswerSlice {
@@ -161,9 +161,11 @@ impl Recorder {
         }
         if let Some(slice) = self.slices.at(now, AnswerSlice::reset) {
             if slice.batches.len() <= items.get() {
-                slice.batches.resize(items.get() + 1, 0);
+                slice.batches.resize(items.get() + 1, (0, 0));
             }
-            slice.batches[items.get()] += 1;
+            let (batches, compute_us) = &mut slice.batches[items.get()];
+            *batches += 1;
+            *compute_us += compute.as_micros();
         }
     }
 
@@ -211,7 +213,7 @@ impl Recorder {
         (sum, (to - from).max(COHORT_WIDTH))
     }
 
-    /// Fills in what this record knows.
+    /// Fills in what this record knows. Of the run times that is what was measured.
     pub fn fill(&mut self, snapshot: &mut ModelSnapshot, slo: Nanos, now: Nanos) {
         let (from, to) = whole_cohorts(now);
         let arrivals: u64 = self.cohorts.between(from, to).map(|(_, cohort)| cohort.arrivals).sum();
@@ -237,11 +239,13 @@ impl Recorder {
         snapshot.queue_us_mean = merged.queue_us as f64 / count.max(1) as f64;
         snapshot.compute_us_mean = merged.compute_us as f64 / count.max(1) as f64;
         snapshot.latency_histogram = coarse(&merged.latency_us);
-        let sizes = merged.batches.iter().enumerate();
-        snapshot.batch_distribution = sizes
-            .filter(|&(_, &count)| count > 0)
-            .map(|(items, &count)| (items as u32, u64::from(count)))
-            .collect();
+        snapshot.run_times.clear();
+        snapshot.batch_distribution.clear();
+        for (items, &(batches, compute_us)) in (0..).zip(&merged.batches) {
+            let Some(measured_us) = compute_us.checked_div(batches) else { continue };
+            snapshot.batch_distribution.push((items, batches));
+            snapshot.run_times.push(RunTime { items, batches, measured_us, predicted_us: None });
+        }
     }
 }
 
@@ -250,7 +254,7 @@ impl AnswerSlice {
         self.latency_us.reset();
         self.queue_us = 0;
         self.compute_us = 0;
-        self.batches.fill(0);
+        self.batches.fill((0, 0));
     }
 
     fn merge(&mut self, other: &AnswerSlice) {
@@ -262,10 +266,11 @@ impl AnswerSlice {
         self.queue_us += other.queue_us;
         self.compute_us += other.compute_us;
         if self.batches.len() < other.batches.len() {
-            self.batches.resize(other.batches.len(), 0);
+            self.batches.resize(other.batches.len(), (0, 0));
         }
-        for (sum, count) in self.batches.iter_mut().zip(&other.batches) {
-            *sum += count;
+        for (sum, other) in self.batches.iter_mut().zip(&other.batches) {
+            sum.0 += other.0;
+            sum.1 += other.1;
         }
     }
 }
@@ -435,6 +440,26 @@ mod tests {
         assert_eq!(snapshot.batch_totals, [total(1, 1, 3_000), total(4, 2, 22_000)]);
         assert_eq!(snapshot.last_inference_unix_ms, 1_300);
         assert!(snapshot.batch_distribution.is_empty(), "the window is over");
+    }
+
+    #[test]
+    fn run_times_are_means_by_batch_size_over_the_window() {
+        let mut recorder = Recorder::default();
+        recorder.executed(BatchSize(4), ms(900), ms(100), 0);
+        for (items, compute_ms, at_ms) in [(4, 10, 7_100), (1, 3, 8_200), (4, 13, 9_300)] {
+            recorder.executed(BatchSize(items), ms(compute_ms), ms(at_ms), 0);
+        }
+        let mut snapshot = ModelSnapshot::default();
+        recorder.fill(&mut snapshot, ms(100), ms(10_000));
+        let run = |items, batches, measured_us| RunTime {
+            items,
+            batches,
+            measured_us,
+            predicted_us: None,
+        };
+        assert_eq!(snapshot.run_times, [run(1, 1, 3_000), run(4, 2, 11_500)]);
+        recorder.fill(&mut snapshot, ms(100), ms(10_000));
+        assert_eq!(snapshot.run_times.len(), 2, "filled anew, not added to");
     }
 
     #[test]

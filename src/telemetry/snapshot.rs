@@ -151,8 +151,11 @@ pub struct ModelSnapshot {
     pub latency_histogram: Vec<(u64, u64)>,
     /// Batches of the window by size: (items, batches), ascending.
     pub batch_distribution: Vec<(u32, u64)>,
-    /// Predicted execution time per batch size: (items, µs), ascending; empty while unknown.
+    /// Predicted execution time per batch size beside the usual neighbours: (items, µs), ascending;
+    /// empty while unknown.
     pub predicted_us: Vec<(u32, u64)>,
+    /// How long the batches of the window took, by size, ascending.
+    pub run_times: Vec<RunTime>,
     pub counters: Counters,
     /// Batches since the start by size, ascending.
     pub batch_totals: Vec<BatchTotal>,
@@ -170,18 +173,58 @@ pub struct ModelSnapshot {
     pub decisions_total: u64,
 }
 
+/// Batches of one size in the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunTime {
+    pub items: u32,
+    pub batches: u64,
+    /// Their mean execution time.
+    pub measured_us: u64,
+    /// What one is predicted to take now beside the usual neighbours; `None` while unknown.
+    pub predicted_us: Option<u64>,
+}
+
 /// What a trained policy thought of its last decision for a model. Actions are counted as
 /// [`crate::scheduler::actions`] does: all batch sizes of one instance come first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InsightSnapshot {
+    /// The batch sizes to choose from (items): one for each column of the actions. One that the
+    /// model's limit lies below stands for that limit.
+    pub batches: Vec<u32>,
+    /// Predicted execution time of each of them with nothing beside it, which is what the SLO is
+    /// held against; empty while unknown.
+    pub alone_us: Vec<u64>,
     /// By action; 0 where it is not allowed.
     pub probabilities: Vec<f32>,
-    /// Why each action is not allowed; empty where it is.
-    pub masked: Vec<String>,
+    /// Why each action is not allowed; `None` where it is.
+    pub masked: Vec<Option<Mask>>,
     /// The one in force.
     pub action: usize,
     /// Of the choice, in nats.
     pub entropy: f32,
+}
+
+impl InsightSnapshot {
+    /// Batch size (items) and instances of an action; `None` when there is no such action.
+    pub fn limits(&self, action: usize) -> Option<(u32, u32)> {
+        let instances = action.checked_div(self.batches.len())? as u32 + 1;
+        (action < self.probabilities.len())
+            .then(|| (self.batches[action % self.batches.len()], instances))
+    }
+}
+
+/// Why a trained policy may not choose an action; see [`crate::scheduler::actions::Masked`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mask {
+    /// The engine or the configuration has no batches of this size.
+    BatchLimit,
+    /// The configuration or the memory has no room for so many instances.
+    InstanceLimit,
+    /// Alone it is predicted to take longer than the SLO.
+    Slo,
+    /// The policy in force never chooses it: `tac` leaves the instances as they are.
+    Policy,
 }
 
 /// How learning while serving goes.
@@ -191,19 +234,31 @@ pub struct LearningSnapshot {
     pub enabled: bool,
     /// Its thread runs. Serving does not need it.
     pub alive: bool,
-    /// The weights that serving began with: `shipped`, or a file.
+    /// The weights that serving began with: `shipped`, or a file. Empty where nothing can learn.
     pub weights: String,
     /// Where what is learnt is kept.
     pub file: String,
-    /// Decisions remembered with what came of them.
+    /// Decisions remembered with what came of them, and how many it takes to begin.
     pub experiences: u64,
+    pub experiences_needed: u64,
     pub updates: u64,
+    /// Of `updates`: how many are in the file.
+    pub saved_updates: u64,
     /// Of the last update: mean entropy of the policy in nats, the temperature, the critics' loss,
     /// the value they expect.
     pub entropy: f32,
     pub temperature: f32,
     pub critic_loss: f32,
     pub value: f32,
+    /// Mean reward of the decisions of about the last minute; `None` before there was one.
+    pub reward: Option<f32>,
+}
+
+impl LearningSnapshot {
+    /// The thread has ended although it should run.
+    pub fn is_dead(&self) -> bool {
+        !self.alive && !self.weights.is_empty()
+    }
 }
 
 /// All batches of one size since the start.

@@ -324,6 +324,10 @@ impl App {
         if action == Action::NextPolicyOfAll {
             return self.send(Command::NextPolicy { model: None });
         }
+        if action == Action::Learning {
+            let on = !self.live.learning.enabled;
+            return self.send(Command::Learning { on: Some(on) });
+        }
         let Some(name) = self.selected().map(|m| m.name.clone()) else {
             self.say(Severity::Warning, "there is no model to act on");
             return Effect::None;

@@ -1,6 +1,7 @@
 //! Says in words what is wrong, worst first: what the person who is woken at three needs to read.
 
-use crate::telemetry::format::{age_us, bytes, count, duration_us, rate, share};
+use crate::telemetry::SLOW_DRIFT;
+use crate::telemetry::format::{age_us, bytes, count, duration_us, rate, share, times};
 use crate::telemetry::snapshot::{
     ApplianceState, DeviceSnapshot, Level, ModelSnapshot, ModelState, Snapshot,
 };
@@ -42,6 +43,10 @@ pub fn diagnose(snapshot: &Snapshot, history: &History) -> Vec<Finding> {
         about.find(&mut findings);
     }
     device(&snapshot.device, &mut findings);
+    if snapshot.learning.is_dead() {
+        let text = "the learner has died: serving goes on with the last weights; restart to learn";
+        findings.push(Finding { severity: Severity::Warning, model: None, text: text.into() });
+    }
     // Stable: findings of one severity stay in the order of config.ron.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
@@ -160,9 +165,8 @@ impl About<'_> {
             ModelState::Loading | ModelState::Unloaded => return,
             ModelState::Ready => {}
         }
-        for (severity, text) in
-            [self.engine(), self.stuck(), self.slo(), self.lost_instances()].into_iter().flatten()
-        {
+        let all = [self.engine(), self.stuck(), self.slo(), self.lost_instances(), self.drifted()];
+        for (severity, text) in all.into_iter().flatten() {
             say(severity, text);
         }
     }
@@ -282,6 +286,19 @@ impl About<'_> {
             (severity, format!(": {alive} of {wanted} instances alive"))
         })
     }
+
+    /// Executions take longer than the profile says. Predictions follow; the operator should know.
+    fn drifted(&self) -> Option<(Severity, String)> {
+        let model = self.model;
+        (model.drift >= SLOW_DRIFT && !model.run_times.is_empty()).then(|| {
+            let text = format!(
+                ": batches take {} as long as profiled — predictions follow; look at power mode, \
+                 heat and what else runs, or profile again",
+                times(model.drift)
+            );
+            (Severity::Warning, text)
+        })
+    }
 }
 
 /// Reasons may span lines; a banner is one.
@@ -376,6 +393,22 @@ mod tests {
         snapshot.device.throttled_by = Some(vec!["cpu-throttle-alert".into()]);
         let findings = diagnose(&snapshot, &history);
         assert!(findings[2].text.contains("throttled by cpu-throttle-alert"), "{findings:?}");
+    }
+
+    #[test]
+    fn a_slower_device_and_a_dead_learner_are_said() {
+        let findings = found("overload");
+        let drift = findings.iter().find(|f| f.text.contains("1.72× as long as profiled"));
+        let drift = drift.expect("told");
+        assert_eq!((drift.model.as_deref(), drift.severity), (Some("yolov5s"), Severity::Warning));
+        let (mut snapshot, history) = fixtures::settled("overload");
+        snapshot.models[0].run_times.clear();
+        let text = |findings: Vec<Finding>, part: &str| {
+            findings.iter().any(|finding| finding.text.contains(part))
+        };
+        assert!(!text(diagnose(&snapshot, &history), "as profiled"), "nothing has run lately");
+        assert!(text(found("failed"), "the learner has died"));
+        assert!(!text(found("healthy"), "the learner"));
     }
 
     #[test]

@@ -43,6 +43,7 @@ fn at(scene: &str, left_s: f64, uptime_us: u64) -> Snapshot {
         "starting" => start(&mut models),
         _ => {}
     }
+    models.iter_mut().for_each(|model| look_back(model, left_s));
     let mut snapshot = Snapshot {
         version: "0.1.0".into(),
         uptime_us,
@@ -51,6 +52,7 @@ fn at(scene: &str, left_s: f64, uptime_us: u64) -> Snapshot {
         totals: totals(&models),
         models,
         device: device(scene, left_s),
+        learning: learning(scene, left_s),
         ..Snapshot::default()
     };
     let events = events(scene);
@@ -83,11 +85,12 @@ fn models(scene: &str, left_s: f64, uptime_us: u64) -> Vec<ModelSnapshot> {
             latencies(&mut model, compute_us, wave(left_s, i as f64));
             model.counters = counters(arrivals, uptime_us);
             model.decisions = decisions(&model, uptime_us);
+            model.policy = policy(scene, i, left_s).into();
+            model.decisions.iter_mut().for_each(|line| line.policy.clone_from(&model.policy));
             if scene == "twelve" {
                 model.name =
                     format!("customer-{i:02}/{name}-quantised-640x640-日本-with-a-long-name");
-                model.overridden = i == 1;
-                model.policy = ["deadline", "triton", "fixed"][i % 3].into();
+                model.overridden = i == 0;
             }
             model
         })
@@ -99,7 +102,6 @@ fn ready(i: usize, name: &str, slo_us: u64, arrivals_per_s: f64) -> ModelSnapsho
         name: name.into(),
         state: ModelState::Ready,
         platform: "rten_onnx".into(),
-        policy: "deadline".into(),
         slo_us,
         batch: [1, 8, 4, 4, 1, 8][i % 6],
         max_batch: 16,
@@ -181,6 +183,103 @@ fn decisions(model: &ModelSnapshot, uptime_us: u64) -> Vec<DecisionLine> {
             reason: reasons[i as usize % 3].into(),
         })
         .collect()
+}
+
+/// The operator has gone through some policies, and come back to the trained one.
+fn policy(scene: &str, i: usize, left_s: f64) -> &'static str {
+    match scene {
+        "healthy" | "overload" if (45.0..70.0).contains(&left_s) => "planner",
+        "healthy" | "overload" if (30.0..45.0).contains(&left_s) => "deadline",
+        "twelve" => ["tac", "triton", "sac"][i % 3],
+        "failed" => "deadline",
+        _ => "sac",
+    }
+}
+
+/// What is known only after the scene has been played: how long batches took, and what a trained
+/// policy makes of it.
+fn look_back(model: &mut ModelSnapshot, left_s: f64) {
+    let Some(&(_, one_us)) = model.predicted_us.first() else { return };
+    let busy = model.arrivals_per_s > 0.0;
+    (model.drift, model.crowding) = (1.0 + 0.03 * (left_s / 7.0).sin(), 1.31);
+    if busy && model.slo_hit_rate.is_some_and(|hit| hit < 0.9) {
+        model.drift = 1.72;
+    }
+    let run = |&(items, batches): &(u32, u64)| {
+        let predicted_us = (one_us as f64 * (0.4 + 0.6 * f64::from(items))) as u64;
+        let measured_us = (predicted_us as f64 * (0.94 + 0.05 * f64::from(items % 4))) as u64;
+        let known = !matches!(items, 5 | 7);
+        RunTime { items, batches, measured_us, predicted_us: known.then_some(predicted_us) }
+    };
+    model.run_times = model.batch_distribution.iter().map(run).collect();
+    if matches!(model.policy.as_str(), "sac" | "tac") && model.state == ModelState::Ready {
+        model.insight = Some(insight(model, one_us, left_s));
+    }
+}
+
+/// Around the batch limit and instances in force.
+fn insight(model: &ModelSnapshot, one_us: u64, left_s: f64) -> InsightSnapshot {
+    let batches = vec![1, 2, 4, 8, 16, 32, 64, 128];
+    let alone = |b: &u32| (one_us as f64 * (0.4 + 0.6 * f64::from(*b)) / model.crowding) as u64;
+    let alone_us: Vec<u64> = batches.iter().map(alone).collect();
+    let (mut masked, mut weights) = (Vec::new(), Vec::new());
+    let mut action = 0;
+    for i in 0..64 {
+        let (column, instances) = (i % 8, i as u32 / 8 + 1);
+        let (batch, kept) = (batches[column], model.policy == "tac");
+        masked.push(if batch > model.max_batch {
+            Some(Mask::BatchLimit)
+        } else if instances > model.max_instances {
+            Some(Mask::InstanceLimit)
+        } else if alone_us[column] > model.slo_us && i > 0 {
+            Some(Mask::Slo)
+        } else if kept && instances != model.instances {
+            Some(Mask::Policy)
+        } else {
+            None
+        });
+        let distance = (f64::from(batch).log2() - f64::from(model.batch).log2()).abs()
+            + 1.5 * f64::from(instances.abs_diff(model.instances));
+        let weight = (-distance * (1.6 + 0.4 * (left_s / 11.0).sin())).exp();
+        weights.push(if masked[i].is_none() { weight } else { 0.0 });
+        if weights[i] > weights[action] {
+            action = i;
+        }
+    }
+    let sum: f64 = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    let probabilities: Vec<f32> = weights.iter().map(|w| (w / sum) as f32).collect();
+    let entropy = probabilities.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
+    InsightSnapshot { batches, alone_us, probabilities, masked, action, entropy }
+}
+
+fn learning(scene: &str, left_s: f64) -> LearningSnapshot {
+    if scene == "starting" {
+        return LearningSnapshot {
+            enabled: true,
+            alive: true,
+            weights: "shipped".into(),
+            file: "learnt/sac.safetensors".into(),
+            experiences: 0,
+            experiences_needed: 1_000,
+            temperature: 0.001,
+            ..LearningSnapshot::default()
+        };
+    }
+    LearningSnapshot {
+        enabled: scene != "twelve",
+        alive: scene != "failed",
+        weights: if scene == "overload" { "shipped" } else { "learnt/sac.safetensors" }.into(),
+        file: "/var/lib/bcedge/edge-box-17/learnt/sac.safetensors".into(),
+        experiences: 48_211,
+        experiences_needed: 1_000,
+        updates: 12_345,
+        saved_updates: 12_000,
+        entropy: 0.31,
+        temperature: (0.001 * wave(left_s, 0.3)) as f32,
+        critic_loss: 0.0123,
+        value: -1.84,
+        reward: Some((-0.08 * wave(left_s, 1.0)) as f32),
+    }
 }
 
 /// Since 40 s before the end more arrives than can be served.
@@ -409,9 +508,11 @@ fn event(ago_s: u64, level: Level, model: Option<&str>, text: &str) -> Event {
 }
 
 fn events(scene: &str) -> Vec<Event> {
+    let masked = "batches from 16 items on are masked: 16 take 71.8ms alone, over the SLO of 58ms";
     let mut events = vec![
         event(3_720, Level::Info, None, "serving on bcedge.sock"),
-        event(3_600, Level::Info, Some("yolov5s"), "policy deadline"),
+        event(3_719, Level::Info, Some("resnet18"), masked),
+        event(3_600, Level::Info, Some("yolov5s"), "policy is now sac"),
     ];
     match scene {
         "starting" => events.truncate(0),

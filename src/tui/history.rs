@@ -3,6 +3,7 @@
 
 use crate::telemetry::WINDOW;
 use crate::telemetry::snapshot::{Counters, ModelSnapshot, Snapshot};
+use crate::tui::trial::{self, Trial};
 use std::collections::VecDeque;
 
 /// Length of a bucket.
@@ -59,6 +60,10 @@ pub struct ModelHistory {
     pub latency_us_p99: Series,
     pub hit_rate: Series,
     pub utility: Series,
+    /// Of a trained policy's choice, in nats.
+    pub entropy: Series,
+    /// What each policy brought, in the order in which they first came.
+    pub trials: Vec<Trial>,
     /// (uptime in µs, counters), one per bucket over the last [`WINDOW`].
     recent: VecDeque<(u64, Counters)>,
 }
@@ -91,6 +96,9 @@ pub struct History {
     pub worst_latency: Series,
     /// Percent of all cores.
     pub cpu: Series,
+    /// Of the trained policy, over all models.
+    pub reward: Series,
+    pub temperature: Series,
     models: Vec<(String, ModelHistory)>,
 }
 
@@ -117,6 +125,10 @@ impl History {
         self.hit_rate.set(bucket, optional(totals.slo_hit_rate));
         self.cpu.set(bucket, optional(snapshot.device.cpu_percent));
         self.worst_latency.set(bucket, worst_latency(snapshot));
+        let learning = &snapshot.learning;
+        self.reward.set(bucket, learning.reward.unwrap_or(f32::NAN));
+        let learns = learning.alive && learning.updates > 0;
+        self.temperature.set(bucket, if learns { learning.temperature } else { f32::NAN });
         for model in &snapshot.models {
             if let Some(history) = self.model_mut(&model.name) {
                 history.observe(model, bucket, snapshot.uptime_us);
@@ -156,6 +168,8 @@ impl History {
             &mut self.hit_rate,
             &mut self.worst_latency,
             &mut self.cpu,
+            &mut self.reward,
+            &mut self.temperature,
         ];
         totals.into_iter().chain(models)
     }
@@ -170,6 +184,9 @@ impl ModelHistory {
         self.arrivals.set(bucket, model.arrivals_per_s as f32);
         self.hit_rate.set(bucket, optional(model.slo_hit_rate));
         self.utility.set(bucket, optional(model.utility));
+        let entropy = model.insight.as_ref().map_or(f32::NAN, |insight| insight.entropy);
+        self.entropy.set(bucket, entropy);
+        trial::observe(&mut self.trials, model, uptime_us);
 
         let newest_at = self.recent.back().map(|(at, _)| bucket_of(*at));
         if newest_at == Some(bucket) && self.recent.len() > 1 {
@@ -185,13 +202,14 @@ impl ModelHistory {
         }
     }
 
-    fn all_series(&mut self) -> [&mut Series; 5] {
+    fn all_series(&mut self) -> [&mut Series; 6] {
         [
             &mut self.queue,
             &mut self.arrivals,
             &mut self.latency_us_p99,
             &mut self.hit_rate,
             &mut self.utility,
+            &mut self.entropy,
         ]
     }
 

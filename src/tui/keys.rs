@@ -28,6 +28,8 @@ pub enum Action {
     ZoomIn,
     NextPolicy,
     NextPolicyOfAll,
+    /// Learning while serving, on or off.
+    Learning,
     BatchDown,
     BatchUp,
     InstancesDown,
@@ -96,6 +98,7 @@ fn char_action(c: char) -> Option<Action> {
         '-' | '_' => Action::ZoomIn,
         'p' => Action::NextPolicy,
         'P' => Action::NextPolicyOfAll,
+        't' => Action::Learning,
         'b' | '[' => Action::BatchDown,
         'B' | ']' => Action::BatchUp,
         'i' | '{' => Action::InstancesDown,
@@ -130,6 +133,7 @@ pub const HELP: [(&str, &[(&str, &str)]); 3] = [
         "Act on the selected model",
         &[
             ("p  P", "next policy; of all"),
+            ("t", "learning on, off"),
             ("b B   [ ]", "smaller, larger batch"),
             ("i I   { }", "fewer, more instances"),
             ("r  c", "back to its policy"),
@@ -184,6 +188,7 @@ pub fn hints(page: Page) -> &'static [(&'static str, &'static str)] {
             ("↑↓", "select"),
             ("p", "policy"),
             ("P", "of all"),
+            ("t", "learning"),
             ("bB", "batch"),
             ("iI", "instances"),
             ("r", "reset"),

@@ -22,6 +22,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 pub mod theme;
+mod trial;
 
 use crate::telemetry::{Command, CommandError, Snapshot};
 use app::{App, Effect, Hits, Page, TICK_MS};

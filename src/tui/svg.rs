@@ -15,6 +15,8 @@ const BASELINE: f64 = 12.8;
 const MARGIN: f64 = 12.0;
 const BACKGROUND: &str = "#10141b";
 const FOREGROUND: &str = "#d5dae3";
+/// Opacity of what is drawn faintly, in percent.
+const FAINT: u8 = 60;
 
 /// Draws the buffer as it would look in a dark terminal.
 pub fn render(buf: &Buffer) -> String {
@@ -49,13 +51,17 @@ pub fn render(buf: &Buffer) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Ink {
     color: &'static str,
-    faint: bool,
+    /// In percent.
+    opacity: u8,
 }
 
 impl Ink {
     fn attribute(self, name: &str) -> String {
-        let faint = if self.faint { " opacity=\"0.6\"" } else { "" };
-        format!("{name}=\"{}\"{faint}", self.color)
+        let opacity = match self.opacity {
+            100.. => String::new(),
+            percent => format!(" opacity=\"{}\"", f64::from(percent) / 100.0),
+        };
+        format!("{name}=\"{}\"{opacity}", self.color)
     }
 }
 
@@ -95,7 +101,7 @@ impl Svg {
             let (ink, behind) = colors(cell);
             let left = f64::from(x) * CELL_WIDTH;
             if let Some(color) = behind {
-                self.rect(left, top, CELL_WIDTH, CELL_HEIGHT, Ink { color, faint: false });
+                self.rect(left, top, CELL_WIDTH, CELL_HEIGHT, Ink { color, opacity: 100 });
             }
             let symbol = cell.symbol();
             let first = symbol.chars().next().unwrap_or(' ');
@@ -164,7 +170,9 @@ impl Svg {
                 let wide = f64::from(0x2590 - c as u32) / 8.0 * width;
                 self.rect(left, top, wide, height, ink);
             }
-            '▒' => self.rect(left, top, width, height, Ink { faint: true, ..ink }),
+            '░' => self.rect(left, top, width, height, Ink { opacity: 25, ..ink }),
+            '▒' => self.rect(left, top, width, height, Ink { opacity: FAINT, ..ink }),
+            '▓' => self.rect(left, top, width, height, Ink { opacity: 80, ..ink }),
             '■' => self.rect(left + 0.8, top + 4.2, width - 1.8, width, ink),
             '\u{2800}'..='\u{28ff}' => self.braille(c as u32 - 0x2800, left, top, ink),
             '─' | '│' | '┊' | '╭' | '╮' | '╰' | '╯' => self.line(c, left, top, ink),
@@ -212,11 +220,11 @@ impl Svg {
 fn colors(cell: &Cell) -> (Ink, Option<&'static str>) {
     let front = hex(cell.fg).unwrap_or(FOREGROUND);
     let back = hex(cell.bg);
-    let faint = cell.modifier.contains(Modifier::DIM);
+    let opacity = if cell.modifier.contains(Modifier::DIM) { FAINT } else { 100 };
     if cell.modifier.contains(Modifier::REVERSED) {
-        return (Ink { color: back.unwrap_or(BACKGROUND), faint: false }, Some(front));
+        return (Ink { color: back.unwrap_or(BACKGROUND), opacity: 100 }, Some(front));
     }
-    (Ink { color: front, faint }, back)
+    (Ink { color: front, opacity }, back)
 }
 
 /// The sixteen colours; what the UI never uses is drawn in the default colour.

@@ -61,6 +61,11 @@ impl Trace {
         Ok(trace)
     }
 
+    /// When the last request comes.
+    pub fn last(&self) -> Nanos {
+        self.arrivals.last().map_or(Nanos::ZERO, |arrival| arrival.at)
+    }
+
     fn stream(&mut self, model: &str) -> usize {
         match self.models.iter().position(|name| name == model) {
             Some(index) => index,

@@ -1,6 +1,7 @@
 //! `bcedge evaluate`: runs the shipping pipeline and policies under a virtual clock, on modelled
-//! devices, and compares them.
+//! devices, and compares them; with `--live` also on the real engines of this machine.
 
+mod live;
 mod meter;
 mod output;
 mod profiles;
@@ -27,6 +28,7 @@ Examples:
   bcedge evaluate --platforms orin_nano --policies planner,fixed
   bcedge evaluate --report out --json out/suite.json
   bcedge evaluate --profiles engines                and on what was measured on this machine
+  bcedge evaluate --live                            on this machine's engines, through the socket
   bcedge evaluate --scenario assets/scenarios/camera.ron
 
 Platforms are modelled from published figures, not measured; how far the model is off published
@@ -61,6 +63,19 @@ pub struct Args {
     /// Only these policies [default: all]; the oracles always take part
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     policies: Vec<String>,
+    /// Replay one trace under each policy, in turns, on the real engines of this machine and in the
+    /// simulator on their profiles (`bcedge profile`), and compare both
+    #[arg(
+        long,
+        conflicts_with_all = ["platforms", "slos", "scenario", "profiles", "ablation", "threads", "report"]
+    )]
+    live: bool,
+    /// Configuration file that names the models of --live [default: config.ron]
+    #[arg(long, value_name = "FILE", requires = "live")]
+    config: Option<PathBuf>,
+    /// Seconds that count of each run of --live [default: 30, quick: 10]
+    #[arg(long, value_name = "N", requires = "live", value_parser = clap::value_parser!(u64).range(5..=3_600))]
+    seconds: Option<u64>,
     /// Platforms, models, SLOs and loads of this file instead of the suite's
     #[arg(long, value_name = "FILE.ron")]
     scenario: Option<PathBuf>,
@@ -76,7 +91,8 @@ pub struct Args {
     /// Also run without refusing what can't be in time, and without deadline order, and compare
     #[arg(long)]
     ablation: bool,
-    /// Runs of each policy in each cell, with seeds of their own [default: 5, quick: 3]
+    /// Runs of each policy in each cell, with seeds of their own [default: 5, quick: 3]; rounds of
+    /// --live [default: 3, quick: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     runs: Option<u16>,
     /// Seed of arrivals, noise and profiles
@@ -96,8 +112,11 @@ pub struct Args {
 /// # Errors
 /// A text for the operator: an unknown name, a bad scenario, or a file that can't be written.
 pub fn run(args: Args) -> Result<(), String> {
+    if args.live {
+        return live::run(&args);
+    }
     let grid = plan(&args)?;
-    let subject = subject(&args, &grid)?;
+    let subject = subject(&args, &grid.plan.policies)?;
     output::check_writable(args.json.as_deref(), args.report.as_deref())?;
     print!("{}", output::published());
     let cells = simulate(&grid, &args, "")?;
@@ -215,8 +234,7 @@ fn select<T>(
 }
 
 /// Whom the summary is about.
-fn subject(args: &Args, grid: &Grid) -> Result<&'static str, String> {
-    let taking_part = &grid.plan.policies;
+fn subject(args: &Args, taking_part: &[&'static str]) -> Result<&'static str, String> {
     match &args.subject {
         Some(name) => {
             let name = roster::named(name)?;

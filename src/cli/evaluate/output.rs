@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 /// Of the JSON file's form.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// All that came out.
 pub struct Outcome {

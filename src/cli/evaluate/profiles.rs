@@ -8,7 +8,7 @@ use crate::units::Nanos;
 use std::path::{Path, PathBuf};
 
 /// What was measured fits, so memory limits nothing more.
-const AMPLE_MEMORY: u64 = u64::MAX / 4;
+pub(super) const AMPLE_MEMORY: u64 = u64::MAX / 4;
 
 /// Platforms from the profiles in the folders of `folder`: one for each device and engine, and a
 /// warning for each that is not of this machine.
@@ -65,7 +65,8 @@ fn surfaces(profiles: &[Profile]) -> Result<Surfaces, String> {
     Surfaces::measured(&models, AMPLE_MEMORY)
 }
 
-fn model(profile: &Profile, models: usize) -> MeasuredModel {
+/// What a profile says of its model, with the SLO that follows from it.
+pub(super) fn model(profile: &Profile, models: usize) -> MeasuredModel {
     let points = profile.points.iter().map(|point| MeasuredPoint {
         batch: point.batch.0,
         instances: point.instances.0,

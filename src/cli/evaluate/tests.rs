@@ -10,7 +10,7 @@ struct Cli {
 fn planned(words: &[&str]) -> Result<(Grid, &'static str), String> {
     let args = Cli::parse_from([&["evaluate"], words].concat()).args;
     let grid = plan(&args)?;
-    let subject = subject(&args, &grid)?;
+    let subject = subject(&args, &grid.plan.policies)?;
     Ok((grid, subject))
 }
 

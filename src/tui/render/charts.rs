@@ -1,6 +1,7 @@
 //! Curves over time: of the appliance and of one model.
 
-use crate::telemetry::format::{NONE, duration_us, rate, share, span_us, utility};
+use crate::telemetry::format::{NONE, duration_us, rate, share, signed, span_us, utility};
+use crate::telemetry::snapshot::ModelSnapshot;
 use crate::tui::app::App;
 use crate::tui::history::{Fold, Series, resample};
 use crate::tui::render::graph::{CurveStyle, area_curve};
@@ -36,6 +37,8 @@ enum Scale {
     /// From zero to a little above the highest value, but at least to this, so that noise around
     /// little is not a drama.
     Zero(f32),
+    /// From the lowest to the highest value, both of which may be below zero.
+    Fit,
     /// Up to 1. The bottom is as low as the values need it: a hit rate's last percents count.
     Share,
 }
@@ -44,6 +47,13 @@ impl Scale {
     fn range(self, values: impl Iterator<Item = f32>) -> std::ops::Range<f32> {
         match self {
             Scale::Zero(least) => 0.0..values.fold(least / 1.15, f32::max) * 1.15,
+            Scale::Fit => {
+                let (low, high) = values
+                    .filter(|v| v.is_finite())
+                    .fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(v), high.max(v)));
+                let spread = (high - low).max(high.abs() * 0.05).max(1e-6);
+                if low > high { 0.0..1.0 } else { low - spread * 0.1..high + spread * 0.1 }
+            }
             Scale::Share => {
                 let lowest = values.fold(1.0, f32::min);
                 let floor = [0.9, 0.75, 0.5].into_iter().find(|floor| lowest > *floor);
@@ -116,6 +126,34 @@ pub fn of_model(app: &App, buf: &mut Buffer, area: Rect, name: &str, slo_us: u64
     grid(app, buf, area, &charts);
 }
 
+/// The charts of a model's policy: what it is rewarded with, what that is to the model, and how
+/// sure it is.
+pub fn of_policy(app: &App, buf: &mut Buffer, area: Rect, model: &ModelSnapshot) {
+    let all = app.history();
+    let Some(history) = all.model(&model.name) else { return };
+    let reward = Chart {
+        scale: Scale::Fit,
+        ..chart("Reward, all models", &all.reward, |v| signed(v.into()))
+    };
+    let utility = Chart {
+        line: Some((&all.utility, "all models")),
+        ..chart("Utility", &history.utility, |v| utility(Some(f64::from(v))))
+    };
+    let temperature = Chart {
+        scale: Scale::Fit,
+        ..chart("Temperature × 1000", &all.temperature, |v| signed(f64::from(v) * 1e3))
+    };
+    if model.insight.is_none() {
+        let charts = [utility, hit_rate_chart(&history.hit_rate), reward, temperature];
+        return grid(app, buf, area, &charts);
+    }
+    let entropy = Chart {
+        scale: Scale::Zero(0.1),
+        ..chart("Entropy", &history.entropy, |v| signed(v.into()))
+    };
+    grid(app, buf, area, &[reward, utility, entropy, temperature]);
+}
+
 fn grid(app: &App, buf: &mut Buffer, area: Rect, charts: &[Chart; 4]) {
     let across = area.width / MIN_WIDTH;
     let (columns, rows) = match (area.height >= TWO_ROWS, across) {
@@ -151,7 +189,7 @@ fn draw(app: &App, buf: &mut Buffer, area: Rect, chart: &Chart) {
     };
     let range = match chart.scale {
         Scale::Zero(_) => chart.scale.range(values().chain(of_line())),
-        Scale::Share => chart.scale.range(values()),
+        Scale::Fit | Scale::Share => chart.scale.range(values()),
     };
     let now = values().last().filter(|v| v.is_finite()).map_or(NONE.into(), chart.label);
     let inner = value_panel(buf, area, theme, chart.title, &now);
@@ -159,7 +197,7 @@ fn draw(app: &App, buf: &mut Buffer, area: Rect, chart: &Chart) {
     let plot = Rect { x: inner.x + scale.width, width: inner.width - scale.width, ..inner };
     Pen::new(buf, scale).right(&(chart.label)(range.end), 5, theme.dim());
     if scale.height > 1 {
-        let bottom = if range.start > 0.0 { (chart.label)(range.start) } else { "0".into() };
+        let bottom = if range.start != 0.0 { (chart.label)(range.start) } else { "0".into() };
         Pen::new(buf, row(scale, scale.height - 1)).right(&bottom, 5, theme.dim());
     }
     let edge = match chart.tone {

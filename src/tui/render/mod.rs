@@ -2,6 +2,8 @@
 
 mod banner;
 mod charts;
+mod choice;
+mod compared;
 mod decisions;
 mod device;
 mod events;
@@ -10,10 +12,12 @@ mod header;
 mod help;
 mod hints;
 mod histogram;
+mod learning;
 mod log;
 mod model;
 mod models;
 mod pen;
+mod runs;
 mod scheduler;
 mod shares;
 

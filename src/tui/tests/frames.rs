@@ -55,6 +55,17 @@ fn help_frozen_confirm_and_lost_connection() {
 }
 
 #[test]
+fn the_scheduler_page_tells_of_drift_of_settings_by_hand_and_of_fixed_instances() {
+    let mut overload = app("overload", UNICODE);
+    overload.act(Action::Page(Page::Scheduler));
+    check("drift_scheduler_120x40", &text(&draw(&overload, 120, 40).0));
+    let mut held = app("twelve", UNICODE);
+    held.act(Action::Page(Page::Scheduler));
+    check("held_tac_scheduler_80x24", &text(&draw(&held, 80, 24).0));
+    check("held_tac_scheduler_80x40", &text(&draw(&held, 80, 40).0));
+}
+
+#[test]
 fn too_small_says_so_and_still_tells_the_worst() {
     let frame = text(&draw(&app("failed", UNICODE), 60, 10).0);
     check("too_small_60x10", &frame);
@@ -75,6 +86,8 @@ fn ascii_frames_are_ascii() {
     check("ascii_overview_80x24", &text(&draw(&overload, 80, 24).0));
     overload.act(Action::Open);
     check("ascii_model_80x24", &text(&draw(&overload, 80, 24).0));
+    overload.act(Action::Page(Page::Scheduler));
+    check("ascii_scheduler_80x24", &text(&draw(&overload, 80, 24).0));
 }
 
 #[test]
@@ -91,6 +104,8 @@ fn without_colour_the_text_is_the_same_and_no_cell_has_one() {
             let uncoloured = |c: Color| c == Color::Reset;
             assert!(plain.content.iter().all(|c| uncoloured(c.fg) && uncoloured(c.bg)));
             assert!(coloured.content.iter().any(|c| !uncoloured(c.fg)));
+            let of_sixteen = |c: Color| !matches!(c, Color::Indexed(_) | Color::Rgb(..));
+            assert!(coloured.content.iter().all(|c| of_sixteen(c.fg) && of_sixteen(c.bg)));
         }
     }
 }

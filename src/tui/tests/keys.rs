@@ -76,6 +76,16 @@ fn commands_are_about_the_selected_model() {
 }
 
 #[test]
+fn learning_is_switched_to_what_it_is_not() {
+    let mut on = app("healthy", UNICODE);
+    let command = Command::Learning { on: Some(false) };
+    assert_eq!(press(&mut on, "t"), Effect::Send(command));
+    assert!(screen(&on).contains("sent: learning: off"));
+    let mut off = app("twelve", UNICODE);
+    assert_eq!(press(&mut off, "t"), Effect::Send(Command::Learning { on: Some(true) }));
+}
+
+#[test]
 fn unloading_asks_first() {
     let mut app = app("healthy", UNICODE);
     assert_eq!(press(&mut app, "U"), Effect::None);

@@ -12,7 +12,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use ratatui::layout::Position;
 use std::sync::Arc;
 
-const KEYS: &str = "1234jkgGfp+-PbBiIrcsvLUy?? \n\t\x1b<>";
+const KEYS: &str = "1234jkgGfp+-PbBiIrctsvLUy?? \n\t\x1b<>";
 
 #[test]
 fn no_snapshot_size_or_key_breaks_the_screen() {
@@ -121,6 +121,41 @@ impl Random {
         }
     }
 
+    /// Whole ones, and such whose parts do not fit together.
+    fn insight(&mut self) -> InsightSnapshot {
+        let sizes = if self.flip() { 8 } else { self.below(20) };
+        let actions = if self.flip() { 64 } else { self.below(90) };
+        let masks = [Mask::BatchLimit, Mask::InstanceLimit, Mask::Slo, Mask::Policy];
+        InsightSnapshot {
+            batches: (0..sizes).map(|_| self.small()).collect(),
+            alone_us: (0..self.below(20)).map(|_| self.number()).collect(),
+            probabilities: (0..actions).map(|_| self.real() as f32).collect(),
+            masked: (0..actions)
+                .map(|_| self.flip().then(|| masks[self.below(4) as usize]))
+                .collect(),
+            action: self.number() as usize % if self.flip() { 64 } else { usize::MAX },
+            entropy: self.real() as f32,
+        }
+    }
+
+    fn learning(&mut self) -> LearningSnapshot {
+        LearningSnapshot {
+            enabled: self.flip(),
+            alive: self.flip(),
+            weights: self.text(),
+            file: self.text(),
+            experiences: self.number(),
+            experiences_needed: self.number(),
+            updates: self.number(),
+            saved_updates: self.number(),
+            entropy: self.real() as f32,
+            temperature: self.real() as f32,
+            critic_loss: self.real() as f32,
+            value: self.real() as f32,
+            reward: self.flip().then(|| self.real() as f32),
+        }
+    }
+
     fn model(&mut self, index: u64) -> ModelSnapshot {
         let states = [
             ModelState::Loading,
@@ -131,7 +166,7 @@ impl Random {
         ];
         let few = self.below(30);
         ModelSnapshot {
-            insight: None,
+            insight: self.flip().then(|| self.insight()),
             drift: self.real(),
             crowding: self.real(),
             decisions_total: self.number(),
@@ -168,6 +203,14 @@ impl Random {
             batch_distribution: (0..few).map(|_| (self.small(), self.number())).collect(),
             predicted_us: (0..few).map(|_| (self.small(), self.number())).collect(),
             counters: self.counters(),
+            run_times: (0..few)
+                .map(|_| RunTime {
+                    items: self.small(),
+                    batches: self.number(),
+                    measured_us: self.number(),
+                    predicted_us: self.flip().then(|| self.number()),
+                })
+                .collect(),
             batch_totals: Vec::new(),
             last_inference_unix_ms: self.number(),
             decisions: (0..few)
@@ -245,7 +288,7 @@ impl Random {
                 counters: self.counters(),
             },
             models: (0..self.below(20)).map(|i| self.model(i)).collect(),
-            learning: LearningSnapshot::default(),
+            learning: self.learning(),
             device: self.device(),
             events: self.events(),
             log: self.events(),
