@@ -18,6 +18,7 @@ use crate::telemetry::{Command, Snapshot};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,9 @@ const STREAM_WINDOW: u32 = 16 << 20;
 const CONNECTION_WINDOW: u32 = 64 << 20;
 /// Large replies come in few frames.
 const MAX_FRAME_BYTES: u32 = 256 << 10;
+/// So that an image of 602 KB goes out at once instead of in pieces, between which both sides sleep.
+/// The system may give less (`net.core.wmem_max`).
+const SEND_BUFFER_BYTES: usize = 4 << 20;
 /// Bytes before a gRPC message: compression flag and length.
 const GRPC_PREFIX_BYTES: usize = 5;
 
@@ -104,6 +108,8 @@ impl Client {
         let refused =
             |source| ClientError::Connect { path: PathBuf::from(path), source: Arc::new(source) };
         let stream = UnixStream::connect(path).await.map_err(refused)?;
+        // With the size there is it works, too.
+        let _ = set_socket_send_buffer_size(&stream, SEND_BUFFER_BYTES);
         let (sender, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

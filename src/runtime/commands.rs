@@ -1,5 +1,6 @@
 //! What operators and clients ask of the running appliance, and how loading ends.
 
+use super::Notice;
 use super::loader::{self, LoadReport, Loaded};
 use super::reactor::Reactor;
 use crate::engine::EngineError;
@@ -16,6 +17,24 @@ use tokio::sync::oneshot;
 pub(super) type LoadWaiter = (ModelId, oneshot::Sender<Result<(), CommandError>>);
 
 impl Reactor {
+    pub(super) fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Device(event) => {
+                self.status.event(event.level, None, event.text);
+                self.step(Event::DeviceChanged);
+            }
+            Notice::Drain => {
+                self.draining = true;
+                self.status.draining();
+                self.refuse_load_waiters();
+                self.show_now();
+                self.step(Event::Drain);
+            }
+            Notice::Abort => self.step(Event::Abort),
+            Notice::Stop => self.stopping = true,
+        }
+    }
+
     pub(super) fn command(&mut self, call: CommandCall) {
         let result = match &call.command {
             Command::Load { model } => match self.find(model).and_then(|m| self.load(m)) {

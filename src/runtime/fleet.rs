@@ -2,12 +2,12 @@
 
 use super::batch::{Job, WorkItem};
 use super::instance::{Instance, Lifeline, Report};
-use crate::doorbell::Doorbell;
+use super::seat::Seat;
 use crate::engine::Engine;
 use crate::units::{BatchSize, ModelId};
 use std::io;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 /// Instances of one model that may hang before the model is taken down: the threads and memory of
@@ -61,12 +61,12 @@ impl Fleet {
         &mut self,
         model: ModelId,
         instance: u16,
-        bell: &Arc<Doorbell>,
+        seat: &Arc<Seat>,
     ) -> io::Result<()> {
         let member = &mut self.models[model.index()];
         let Some(engine) = member.engine.clone() else { return Ok(()) };
         let name = format!("{}#{instance}", member.name);
-        let spawned = Instance::spawn(&name, engine, bell.clone())?;
+        let spawned = Instance::spawn(&name, engine, seat.clone())?;
         let place = usize::from(instance);
         if member.instances.len() <= place {
             member.instances.resize_with(place + 1, || None);
@@ -75,12 +75,16 @@ impl Fleet {
         Ok(())
     }
 
-    pub(super) fn run(&mut self, model: ModelId, instance: u16, work: Vec<WorkItem>) {
+    /// Hands a batch over; returns the thread to be woken for it.
+    pub(super) fn run(
+        &mut self,
+        model: ModelId,
+        instance: u16,
+        work: Vec<WorkItem>,
+    ) -> Option<Thread> {
         let batch = BatchSize(work.iter().map(|item| item.items.0).sum());
         let place = self.models[model.index()].instances.get_mut(usize::from(instance));
-        if let Some(Some(instance)) = place {
-            instance.start(Job { work, batch });
-        }
+        place?.as_mut()?.start(Job { work, batch })
     }
 
     /// Forgets an instance whose thread has ended.

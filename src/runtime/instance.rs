@@ -1,7 +1,7 @@
 //! One thread per model instance, and the two rings between it and the reactor.
 
 use super::batch::{Job, UnderWay, WorkItem};
-use crate::doorbell::Doorbell;
+use super::seat::Seat;
 use crate::engine::{Engine, EngineError, ExecutionContext};
 use arc_swap::ArcSwapOption;
 use ringbuf::traits::{Consumer, Observer, Producer, Split};
@@ -67,12 +67,12 @@ impl Instance {
     pub(super) fn spawn(
         name: &str,
         engine: Arc<dyn Engine>,
-        bell: Arc<Doorbell>,
+        seat: Arc<Seat>,
     ) -> io::Result<Instance> {
         let (jobs, job_end) = HeapRb::new(JOBS).split();
         let (report_end, reports) = HeapRb::new(REPORTS).split();
         let worker = Arc::new(WorkerThread::empty());
-        let mut side = Worker { jobs: job_end, reports: report_end, bell, thread: worker.clone() };
+        let mut side = Worker { jobs: job_end, reports: report_end, seat, thread: worker.clone() };
         // Linux shows 15 characters of a thread's name.
         let name: String = name.chars().take(15).collect();
         let run = move || {
@@ -85,14 +85,14 @@ impl Instance {
         Ok(Instance { jobs: Some(jobs), reports, worker })
     }
 
-    /// Hands over a batch. The pipeline gives an instance no more than it can have, so there is
-    /// room.
-    pub(super) fn start(&mut self, job: Job) {
+    /// Hands over a batch; returns the thread that is to be woken for it, `None` when it looks by
+    /// itself. The pipeline gives an instance no more than it can have, so there is room.
+    pub(super) fn start(&mut self, job: Job) -> Option<Thread> {
         if let Some(jobs) = &mut self.jobs {
             let room = jobs.try_push(job);
             debug_assert!(room.is_ok(), "no more jobs than there is room for");
         }
-        self.wake();
+        self.thread()
     }
 
     /// Tells, after the instance itself is dropped, whether its thread has ended.
@@ -100,13 +100,11 @@ impl Instance {
         Lifeline(Arc::downgrade(&self.worker))
     }
 
-    fn wake(&self) {
+    fn thread(&self) -> Option<Thread> {
         // Pairs with the fence in `introduce`: either this load sees the new thread, or that one
         // sees the job, or that there will be no more.
         fence(Ordering::SeqCst);
-        if let Some(thread) = &*self.worker.load() {
-            thread.unpark();
-        }
+        self.worker.load().as_ref().map(|thread| Thread::clone(thread))
     }
 
     pub(super) fn report(&mut self) -> Option<Report> {
@@ -117,7 +115,9 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         self.jobs = None;
-        self.wake();
+        if let Some(thread) = self.thread() {
+            thread.unpark();
+        }
     }
 }
 
@@ -125,7 +125,7 @@ impl Drop for Instance {
 struct Worker {
     jobs: HeapCons<Job>,
     reports: HeapProd<Report>,
-    bell: Arc<Doorbell>,
+    seat: Arc<Seat>,
     thread: Arc<WorkerThread>,
 }
 
@@ -235,7 +235,7 @@ impl Worker {
     fn tell(&mut self, report: Report) {
         // Full only when the reactor has given this instance up and reads no more.
         let _ = self.reports.try_push(report);
-        self.bell.ring();
+        self.seat.attend();
     }
 }
 

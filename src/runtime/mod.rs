@@ -8,13 +8,14 @@
 mod batch;
 mod brain;
 mod commands;
-mod failures;
+mod faults;
 mod fleet;
 mod instance;
 mod learner;
 mod loader;
 mod monitor;
 mod reactor;
+mod seat;
 mod status;
 mod watch;
 
@@ -33,6 +34,7 @@ use fleet::Fleet;
 use loader::LoadReport;
 pub use loader::{predictor, slo};
 use reactor::Reactor;
+use seat::Seat;
 use status::Status;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
@@ -73,7 +75,7 @@ pub struct Appliance {
     gateway: Arc<Gateway>,
     notices: mpsc::Sender<Notice>,
     ingress: JoinHandle<Result<(), String>>,
-    reactor: JoinHandle<()>,
+    reactor: JoinHandle<Result<(), String>>,
     stop: Arc<Stop>,
     drain_timeout: Duration,
 }
@@ -138,8 +140,7 @@ impl Appliance {
         let os = |e: std::io::Error| format!("cannot start: {e}");
         let (gateway, port) = server::gateway::pair(MAX_OUTSTANDING).map_err(os)?;
         let stop = Arc::new(Stop::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(os)?;
+        let runtime = gateway.runtime().map_err(os)?;
         // Caught before there is a file that a signal could leave behind.
         let signals = catch_signals(&runtime);
         // Bound before anything is loaded; served last, since on an early return only a listener
@@ -155,6 +156,7 @@ impl Appliance {
         let brain = Brain::start(&config).map_err(os)?;
         let status = Status::new(&config, &port, log.clone(), device.clone());
         let fleet = Fleet::new(config.models.iter().map(|m| m.name.clone()));
+        let attend = port.attend.clone();
         let reactor = Reactor::new(
             port,
             pipeline(&config, &brain.trained),
@@ -164,10 +166,14 @@ impl Appliance {
             Channels { stop: stop.clone(), notices: notices_end, load_sender, load_reports },
             brain,
         );
-        let reactor = thread::Builder::new()
-            .name("reactor".into())
-            .spawn(move || reactor.run())
-            .map_err(os)?;
+        let seat = Seat::new(reactor);
+        // Nobody else sets it.
+        let _ = attend.set(Box::new({
+            let seat = seat.clone();
+            move || seat.attend()
+        }));
+        let reactor =
+            thread::Builder::new().name("reactor".into()).spawn(move || seat.run()).map_err(os)?;
         monitor::spawn(machine.clone(), device, (notices.clone(), gateway.clone()), stop.clone())
             .map_err(os)?;
         let stopped = wait_for_stop(signals, stop.clone());
@@ -222,7 +228,7 @@ impl Appliance {
         let served = join(self.ingress, "ingress");
         let _ = self.notices.send(Notice::Stop);
         self.gateway.wake_reactor();
-        join(self.reactor, "reactor")?;
+        join(self.reactor, "reactor")??;
         served?
     }
 }

@@ -1,6 +1,7 @@
-//! The reactor thread: feeds the pipeline from the rings and carries its actions out.
+//! The reactor: feeds the pipeline from the rings and carries its actions out, on the thread that
+//! sits in its [`Seat`].
 //!
-//! It takes no locks and, after warm-up, allocates nothing for a request: payloads move from the
+//! It waits for nobody and, after warm-up, allocates nothing for a request: payloads move from the
 //! ingress ring into a table, from there into a batch, and their answers into the ring back.
 
 use super::batch::{WorkError, WorkItem};
@@ -9,6 +10,7 @@ use super::commands::{ComingUp, LoadWaiter};
 use super::fleet::Fleet;
 use super::instance::Report;
 use super::loader::LoadReport;
+use super::seat::{Calls, Seat, Turn};
 use super::status::Status;
 use super::{Channels, Notice, Stop};
 use crate::config::Config;
@@ -18,14 +20,19 @@ use crate::server::gateway::{
 };
 use crate::units::{BatchSize, ModelId, Nanos, RequestId};
 use ringbuf::traits::{Consumer, Observer, Producer};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 
 /// Snapshots are made this often.
 const SNAPSHOT_PERIOD: Nanos = Nanos::from_millis(100);
+/// A turn takes at most so many reports: with engines that take no time, each brings the next one
+/// about, and the thread that sits there has other things to do.
+const MOST_REPORTS: usize = 64;
 /// A client that gives no priority comes after all that give one.
 const DEFAULT_PRIORITY: u32 = u32::MAX;
 
 pub(super) struct Reactor {
+    /// Where this reactor is kept.
+    pub(super) seat: Weak<Seat>,
     pub(super) port: ReactorPort,
     pub(super) pipeline: Pipeline,
     pub(super) fleet: Fleet,
@@ -48,9 +55,10 @@ pub(super) struct Reactor {
     /// Events that carrying out actions brought about; they go in after those.
     pub(super) deferred: Vec<Event>,
     next_snapshot: Nanos,
-    answered: bool,
+    /// Whom the turn has made work for.
+    calls: Calls,
     pub(super) draining: bool,
-    stopping: bool,
+    pub(super) stopping: bool,
 }
 
 /// What the reactor keeps of a request, by its id.
@@ -74,7 +82,8 @@ impl Reactor {
     ) -> Reactor {
         let Channels { stop, notices, load_sender, load_reports } = channels;
         let capacity = port.answers.capacity().get();
-        Reactor {
+        let mut reactor = Reactor {
+            seat: Weak::new(),
             port,
             pipeline,
             fleet,
@@ -93,47 +102,39 @@ impl Reactor {
             actions: Vec::with_capacity(256),
             deferred: Vec::new(),
             next_snapshot: Nanos::ZERO,
-            answered: false,
+            calls: Calls::default(),
             draining: false,
             stopping: false,
-        }
+        };
+        reactor.publish(reactor.now());
+        reactor
     }
 
-    /// Runs until [`Notice::Stop`].
-    pub(super) fn run(mut self) {
-        self.publish(self.now());
-        while !self.stopping {
-            self.port.reactor_bell.begin_look();
-            self.turn();
-            self.port.reactor_bell.announce_sleep();
-            if !self.port.reactor_bell.has_rung() {
-                let now = self.now();
-                let wake = self.pipeline.next_wake(now).min(self.next_snapshot);
-                if wake > now {
-                    self.port.reactor_bell.wait(wake - now);
-                }
-            }
-            self.port.reactor_bell.awake();
-        }
+    /// True after [`Notice::Stop`].
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Lets the learner save what it has learnt; it ends with the reactor.
+    pub(super) fn stop(mut self) {
         if let Some(link) = self.brain.link.take() {
             link.stop();
         }
         self.fleet.end();
     }
 
+    /// Requests and what instances report, which is all that is urgent, then what time demands.
+    pub(super) fn quick_turn(&mut self) -> Turn {
+        let is_unfinished = self.take_requests_and_reports();
+        let now = self.keep_time();
+        let is_retiring = !self.retiring.is_empty();
+        let wake = if is_retiring { now } else { self.next_turn(now) };
+        Turn { wake, is_unfinished, calls: std::mem::take(&mut self.calls) }
+    }
+
     /// Everything that has come in since the last turn, then what time demands.
-    fn turn(&mut self) {
-        while let Some(message) = self.port.submissions.try_pop() {
-            match message {
-                ToReactor::Submit { id, arrival, submission } => {
-                    self.submit(id, arrival, submission);
-                }
-                ToReactor::Cancel(id) => self.cancel(id),
-            }
-        }
-        while let Some((model, instance, report)) = self.fleet.next_report() {
-            self.report(model, instance, report);
-        }
+    pub(super) fn full_turn(&mut self) -> Turn {
+        let is_unfinished = self.take_requests_and_reports();
         while let Ok(report) = self.load_reports.try_recv() {
             self.loaded(report);
         }
@@ -144,14 +145,40 @@ impl Reactor {
         while let Ok(notice) = self.notices.try_recv() {
             self.notice(notice);
         }
+        let now = self.keep_time();
+        self.show(now);
+        let wake = self.next_turn(now);
+        Turn { wake, is_unfinished, calls: std::mem::take(&mut self.calls) }
+    }
+
+    fn next_turn(&self, now: Nanos) -> Nanos {
+        self.pipeline.next_wake(now).min(self.next_snapshot)
+    }
+
+    /// True when there may be more reports.
+    fn take_requests_and_reports(&mut self) -> bool {
+        while let Some(message) = self.port.submissions.try_pop() {
+            match message {
+                ToReactor::Submit { id, arrival, submission } => {
+                    self.submit(id, arrival, submission);
+                }
+                ToReactor::Cancel(id) => self.cancel(id),
+            }
+        }
+        for _ in 0..MOST_REPORTS {
+            let Some((model, instance, report)) = self.fleet.next_report() else { return false };
+            self.report(model, instance, report);
+        }
+        true
+    }
+
+    /// Steps if it is time to.
+    fn keep_time(&mut self) -> Nanos {
         let now = self.now();
         if now >= self.pipeline.next_wake(now) {
             self.step(Event::Tick);
         }
-        if std::mem::take(&mut self.answered) {
-            self.port.ingress_bell.notify_one();
-        }
-        self.show(now);
+        now
     }
 
     /// Makes a snapshot when it is time for one, or one for all who have asked since the last.
@@ -245,7 +272,9 @@ impl Reactor {
     }
 
     fn start_instance(&mut self, model: ModelId, instance: u16) {
-        if let Err(e) = self.fleet.start(model, instance, &self.port.reactor_bell) {
+        // It is there as long as this is called: the turn is made from it.
+        let Some(seat) = self.seat.upgrade() else { return };
+        if let Err(e) = self.fleet.start(model, instance, &seat) {
             self.status.replaced(model, format!("instance {instance}: no thread to be had: {e}"));
             self.deferred.push(Event::InstanceLost { model, instance });
         }
@@ -266,7 +295,7 @@ impl Reactor {
                 error: None,
             });
         }
-        self.fleet.run(model, instance, work);
+        self.calls.instances.extend(self.fleet.run(model, instance, work));
     }
 
     fn report(&mut self, model: ModelId, instance: u16, report: Report) {
@@ -335,29 +364,11 @@ impl Reactor {
             .answers
             .try_push(ToIngress { id: request.id, answer: Answer { outcome, detail, outputs } });
         debug_assert!(pushed.is_ok(), "the ring holds every outstanding request");
-        self.answered = true;
+        self.calls.ingress = true;
     }
 
     fn publish(&mut self, now: Nanos) {
         self.status.publish(&self.pipeline, &self.fleet, &self.port, &self.brain, now);
-    }
-
-    fn notice(&mut self, notice: Notice) {
-        match notice {
-            Notice::Device(event) => {
-                self.status.event(event.level, None, event.text);
-                self.step(Event::DeviceChanged);
-            }
-            Notice::Drain => {
-                self.draining = true;
-                self.status.draining();
-                self.refuse_load_waiters();
-                self.show_now();
-                self.step(Event::Drain);
-            }
-            Notice::Abort => self.step(Event::Abort),
-            Notice::Stop => self.stopping = true,
-        }
     }
 }
 

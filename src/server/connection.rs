@@ -11,7 +11,7 @@ use crate::server::status::{Code, Refusal};
 use crate::server::stream::{ClientStream, Version};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -228,7 +228,11 @@ async fn watch_over<H, E>(
     loop {
         tokio::select! {
             biased;
-            result = http.as_mut() => {
+            result = poll_fn(|cx| {
+                // Where clients keep the thread so busy that it never comes to rest.
+                connection.server.gateway.deliver();
+                http.as_mut().poll(cx)
+            }) => {
                 if let Err(error) = result {
                     tracing::debug!(%error, "connection ended");
                 }

@@ -4,6 +4,7 @@
 //! however it ends. Dropping the [`Ticket`] before that cancels the request.
 
 pub use super::catalog::{Catalog, CatalogEntry};
+pub use super::ingress_bell::IngressBell;
 pub use super::ticket::{ConnectionGuard, Ticket};
 
 use crate::doorbell::Doorbell;
@@ -17,10 +18,10 @@ use ringbuf::traits::{Consumer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 use std::io;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 /// What a client asks for, checked against the model's [`crate::engine::ModelSpec`].
 #[derive(Debug)]
@@ -102,6 +103,10 @@ pub struct CommandCall {
     pub reply: oneshot::Sender<Result<(), CommandError>>,
 }
 
+/// Does at once, on the ingress thread, what the reactor has to do for the requests just pushed, or
+/// sees to it that it is done soon.
+pub type Attend = Box<dyn Fn() + Send + Sync>;
+
 /// The reactor's ends of everything the gateway holds the other ends of.
 pub struct ReactorPort {
     pub submissions: HeapCons<ToReactor>,
@@ -110,10 +115,12 @@ pub struct ReactorPort {
     pub commands: mpsc::Receiver<CommandCall>,
     /// To be told once a newer snapshot is stored.
     pub refreshes: mpsc::Receiver<oneshot::Sender<()>>,
-    /// Rung by the ingress and by commands; the reactor sleeps on it.
+    /// Rung by commands and by the ingress; the reactor sleeps on it.
     pub reactor_bell: Arc<Doorbell>,
-    /// To be notified after pushing answers.
-    pub ingress_bell: Arc<Notify>,
+    /// When it is set, the ingress calls this instead of ringing the bell.
+    pub attend: Arc<OnceLock<Attend>>,
+    /// To be rung after pushing answers.
+    pub ingress_bell: Arc<IngressBell>,
     pub catalog: Arc<ArcSwap<Catalog>>,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
     pub connections: Arc<AtomicU32>,
@@ -126,7 +133,8 @@ pub struct Gateway {
     commands: mpsc::Sender<CommandCall>,
     refreshes: mpsc::Sender<oneshot::Sender<()>>,
     reactor_bell: Arc<Doorbell>,
-    ingress_bell: Arc<Notify>,
+    attend: Arc<OnceLock<Attend>>,
+    ingress_bell: Arc<IngressBell>,
     catalog: Arc<ArcSwap<Catalog>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     connections: Arc<AtomicU32>,
@@ -168,7 +176,8 @@ pub fn pair(capacity: usize) -> io::Result<(Arc<Gateway>, ReactorPort)> {
     let (command_in, command_out) = mpsc::channel();
     let (refresh_in, refresh_out) = mpsc::channel();
     let reactor_bell = Arc::new(Doorbell::new()?);
-    let ingress_bell = Arc::new(Notify::new());
+    let attend = Arc::new(OnceLock::new());
+    let ingress_bell = Arc::new(IngressBell::default());
     let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
     let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
     let connections = Arc::new(AtomicU32::new(0));
@@ -184,6 +193,7 @@ pub fn pair(capacity: usize) -> io::Result<(Arc<Gateway>, ReactorPort)> {
         commands: command_in,
         refreshes: refresh_in,
         reactor_bell: reactor_bell.clone(),
+        attend: attend.clone(),
         ingress_bell: ingress_bell.clone(),
         catalog: catalog.clone(),
         snapshot: snapshot.clone(),
@@ -196,6 +206,7 @@ pub fn pair(capacity: usize) -> io::Result<(Arc<Gateway>, ReactorPort)> {
         commands: command_out,
         refreshes: refresh_out,
         reactor_bell,
+        attend,
         ingress_bell,
         catalog,
         snapshot,
@@ -274,20 +285,32 @@ impl Gateway {
         self.reactor_bell.ring();
     }
 
-    /// Runs on the ingress thread for the life of the server: wakes the reactor once for all
+    /// Runs on the ingress thread for the life of the server: calls for the reactor once for all
     /// requests that became ready in the same turn, and hands its answers to the waiting tickets.
     pub async fn run(self: Arc<Self>) {
         loop {
-            self.ingress_bell.notified().await;
+            self.ingress_bell.called().await;
             self.flush_and_deliver();
         }
     }
 
     fn flush_and_deliver(&self) {
-        let mut state = self.lock();
-        if std::mem::take(&mut state.unflushed) {
-            self.reactor_bell.ring();
+        let unflushed = std::mem::take(&mut self.lock().unflushed);
+        if unflushed {
+            match self.attend.get() {
+                Some(attend) => attend(),
+                None => self.reactor_bell.ring(),
+            }
         }
+        self.deliver();
+    }
+
+    /// Hands answers that have come to the waiting tickets. Costs nothing when there are none.
+    pub(super) fn deliver(&self) {
+        if !self.ingress_bell.begin_look() {
+            return;
+        }
+        let mut state = self.lock();
         while let Some(ToIngress { id, answer }) = state.answers.try_pop() {
             let index = id.0 as u32;
             let slot = &mut state.slots[index as usize];
@@ -335,6 +358,10 @@ impl Gateway {
         }
     }
 
+    pub(super) fn ingress_bell(&self) -> &IngressBell {
+        &self.ingress_bell
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing inside panics half-way through a change, so a poisoned state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -344,11 +371,11 @@ impl Gateway {
 impl State {
     /// The reactor is not woken here but by the task in [`Gateway::run`], whose turn comes after
     /// all tasks that are ready now: requests read together wake it once.
-    fn push(&mut self, message: ToReactor, ingress_bell: &Notify) {
+    fn push(&mut self, message: ToReactor, ingress_bell: &IngressBell) {
         let pushed = self.submissions.try_push(message);
         debug_assert!(pushed.is_ok(), "the ring holds three messages for each slot");
         if !std::mem::replace(&mut self.unflushed, true) {
-            ingress_bell.notify_one();
+            ingress_bell.call();
         }
     }
 }
@@ -376,6 +403,7 @@ mod tests {
         let answer = Answer { outcome: Outcome::DeadlinePassed, detail: None, outputs: Vec::new() };
         port.answers.try_push(ToIngress { id, answer }).unwrap();
         // The reactor is busy from here on.
+        port.ingress_bell.ring();
         drop(first);
         gateway.flush_and_deliver();
         drop(gateway.submit(submission()).unwrap());

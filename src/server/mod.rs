@@ -18,6 +18,7 @@ mod dispatch;
 pub mod gateway;
 mod grpc;
 mod hpack;
+mod ingress_bell;
 mod listener;
 mod metadata;
 mod parameters;

@@ -158,7 +158,7 @@ impl Reactor {
 
     fn answer(&mut self, id: RequestId, answer: Answer) {
         self.port.answers.try_push(ToIngress { id, answer }).expect("room for every answer");
-        self.port.ingress_bell.notify_one();
+        self.port.ingress_bell.ring();
     }
 }
 

@@ -85,7 +85,7 @@ impl Appliance {
         let (shutdown, down) = oneshot::channel::<()>();
         let (listening, is_listening) = mpsc::channel();
         let ingress = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = gateway.runtime()?;
             runtime.block_on(async {
                 let listener = bcedge::server::Listener::bind(config)?;
                 let _ = listening.send(());
