@@ -8,7 +8,7 @@
 mod batch;
 mod brain;
 mod commands;
-mod faults;
+mod failures;
 mod fleet;
 mod instance;
 mod learner;

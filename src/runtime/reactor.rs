@@ -115,7 +115,7 @@ impl Reactor {
         self.stopping
     }
 
-    /// Lets the learner save what it has learnt; it ends with the reactor.
+    /// Lets the learner save what it has learnt, and what instances hold of a device be given back.
     pub(super) fn stop(mut self) {
         if let Some(link) = self.brain.link.take() {
             link.stop();

@@ -19,10 +19,12 @@ pub use plan::Weights;
 pub(super) const NAME: &str = "planner";
 
 /// Each model should keep this share of the hit rate that all models could have together …
-const FAIR_SHARE: f64 = 0.95;
-/// … to this power: the more a device is overloaded, the less even of what is fair can be reached,
-/// since batches that keep their deadlines are then far from the most efficient ones.
-const FAIR_POWER: f64 = 1.15;
+const FAIR_SHARE: f64 = 0.985;
+/// … and less of it, by so much for each hit rate that is lost to overload: batches that keep their
+/// deadlines are then far from the most efficient ones; …
+const FAIR_SHARE_SLOPE: f64 = 0.3;
+/// … but at least this share.
+const LEAST_FAIR_SHARE: f64 = 0.86;
 /// The logarithm of a model's weight grows with what it lacks of that, relative to it: by this much
 /// at once, …
 const WEIGHT_GAIN: f64 = 2.0;
@@ -63,7 +65,9 @@ impl Planner {
     /// that builds on the planner calls it in its own `decide`.
     pub(super) fn prepare(&mut self, device: &DeviceView<'_>) {
         self.extra.resize(device.models, Extra { grown: 0.0, total: 0.0, at: device.now });
-        let share = FAIR_SHARE * fair_hit_rate(device).powf(FAIR_POWER);
+        let fair = fair_hit_rate(device);
+        let of_fair = FAIR_SHARE - FAIR_SHARE_SLOPE * (1.0 - fair);
+        let share = fair * of_fair.max(LEAST_FAIR_SHARE);
         self.plan.resize(device.models);
         for (id, model) in device.all() {
             let extra = &mut self.extra[id.index()];

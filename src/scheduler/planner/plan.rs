@@ -10,6 +10,9 @@ const TILT: f64 = 0.05;
 /// A batch about to start is judged late if it would be with this much of its time on top: others
 /// start beside it while it runs.
 const RISK: f64 = 0.5;
+/// What the requests to come lose by waiting for those that are here counts this much of what it
+/// would be if they came evenly and all were served after them.
+const FUTURE: f64 = 0.5;
 /// The least time, in seconds, by which one queue is put behind another.
 const LEAST_BACKLOG_S: f64 = 0.004;
 
@@ -34,6 +37,9 @@ struct Queue {
     weights: Weights,
     /// Execution time alone in s and share of the device, by items; index 0 is not used.
     table: Vec<(f64, f64)>,
+    /// What its requests to come lose if the device is free for them one second later, for each
+    /// second that it is not: 1/s².
+    price: f64,
     /// Most items in a batch.
     batch: u32,
     waiting: Vec<Waiting>,
@@ -101,6 +107,10 @@ impl Plan {
     pub(super) fn set_model(&mut self, id: ModelId, model: &ModelView<'_>, weights: Weights) {
         let queue = &mut self.queues[id.index()];
         queue.weights = weights;
+        // Requests that will be lost anyway have nothing more to lose.
+        let served_per_s = model.demand.slow_per_s * model.tally.recent_hit_rate;
+        let slo_s = model.slo.as_secs_f64();
+        queue.price = if slo_s > 0.0 { weights.cost * served_per_s / slo_s } else { 0.0 };
         queue.table.clear();
         queue.table.extend((0..=model.max_batch.0).map(|items| {
             let batch = BatchSize(items);
@@ -211,7 +221,8 @@ impl Plan {
 
     /// What everything that waits loses if the device is free for it after `free_s` seconds, without
     /// the first requests of one queue: one queue after the other is served in full batches, the
-    /// one first that loses most by waiting.
+    /// one first that loses most by waiting. Requests that come meanwhile wait for half of it on
+    /// average, so that small batches, which take the device longer in all, cost them something.
     fn rest(&mut self, taken: Option<(usize, usize)>, free_s: f64) -> f64 {
         let skip = |index: usize| match taken {
             Some((model, requests)) if model == index => requests,
@@ -254,6 +265,7 @@ impl Plan {
                 at += requests;
             }
         }
-        loss
+        let price: f64 = queues.iter().map(|queue| queue.price).sum();
+        loss + FUTURE * price * start_s * start_s / 2.0
     }
 }

@@ -1,5 +1,4 @@
-//! What becomes of instances that fail, panic or hang, and of the requests in them; and of the
-//! process when the device itself fails.
+//! What the reactor does when an instance, or the device itself, fails.
 
 use super::batch::WorkError;
 use super::reactor::{Reactor, index};
@@ -42,7 +41,13 @@ impl Reactor {
 
     /// Keeps the reason for the answers that the next step gives, where a request has no reason of
     /// its own.
-    fn note_error(&mut self, model: ModelId, instance: u16, outcome: Outcome, text: &str) {
+    pub(super) fn note_error(
+        &mut self,
+        model: ModelId,
+        instance: u16,
+        outcome: Outcome,
+        text: &str,
+    ) {
         let requests = self.pipeline.batch(model, instance);
         // An instance that is lost takes what it had been given ahead with it.
         let ahead: &[_] = match outcome {
