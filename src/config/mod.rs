@@ -3,6 +3,7 @@
 
 pub(crate) mod bounds;
 mod cross;
+mod device;
 mod explain;
 mod outline;
 mod reader;
@@ -11,6 +12,7 @@ mod slo;
 
 pub use bounds::{MAX_MODELS, MAX_NAME_BYTES, MAX_SOCKET_PATH_BYTES};
 pub use cross::group_id;
+pub use device::{Device, GpuConfig};
 pub use reader::{check, check_text, load_strictly, parse_strictly};
 pub use report::ConfigErrors;
 pub use slo::auto_slo_us;
@@ -123,44 +125,6 @@ impl Default for SocketConfig {
             drain_timeout_ms: 5_000,
         }
     }
-}
-
-/// The NVIDIA GPU that plans run on.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GpuConfig {
-    /// Which one, as CUDA counts them.
-    #[serde(deserialize_with = "bounds::within::<0, 63, _, _>")]
-    pub ordinal: u32,
-    /// Most device memory for plans, contexts and buffers; what is free at the start when absent.
-    #[serde(deserialize_with = "bounds::within_or_none::<16, 16_777_216, _>")]
-    pub memory_mib: Option<u64>,
-    /// Records runs as CUDA graphs.
-    pub graphs: bool,
-    /// Lets plans bring code for the processor with them, as version-compatible ones do.
-    pub host_code: bool,
-}
-
-impl Default for GpuConfig {
-    fn default() -> GpuConfig {
-        GpuConfig { ordinal: 0, memory_mib: None, graphs: true, host_code: false }
-    }
-}
-
-/// What runs the ONNX models. A plan is always run by TensorRT.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum Device {
-    /// The best that is there: TensorRT when there is a GPU and a plan beside the model, else ONNX
-    /// Runtime when its library is found, else the embedded engine.
-    #[default]
-    Auto,
-    /// TensorRT, from the plan beside the model (`model.plan` beside `model.onnx`); an error when
-    /// it, the GPU or the library is not there.
-    Tensorrt,
-    /// The embedded CPU engine.
-    Rten,
-    /// ONNX Runtime; an error when its library is not found.
-    OnnxRuntime,
 }
 
 /// How batch size and instances are chosen.

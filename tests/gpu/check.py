@@ -223,7 +223,7 @@ def profile(check):
     check.programs.run(
         "bcedge", "evaluate", "--quick", "--platforms", "orin_nano", "--profiles", check.plans,
         "--policies", "sac,deadline,triton,fixed", "--json", check.out / "evaluate.json",
-        log="evaluate.log",
+        *(["--runs", 1, "--loads", "steady 0.9"] if check.quick else []), log="evaluate.log",
     )  # fmt: skip
     outcome = json.loads((check.out / "evaluate.json").read_text())
     measured = [cell for cell in outcome["cells"] if not cell["modelled"]]

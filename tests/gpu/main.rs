@@ -63,8 +63,9 @@ fn rehearse(
 #[test]
 fn the_whole_check_runs_over_the_mocks() {
     // The version that it has on the machine with the GPU.
-    let mock = Mock::new(Version::V8);
-    mock.set_run_us(300);
+    let mock = Mock::new(Version::V8).with("MOCK_INPUTS_STAY", 1);
+    // Slow enough that a simulated second of it has few requests.
+    mock.set_run_us(3000);
     let network = Path::new(ROOT).join("tests/data/double.onnx");
     let (status, said, results) = rehearse(&mock, &network, &[]);
     assert_eq!(status, Some(0), "{said}");

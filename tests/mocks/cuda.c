@@ -2,7 +2,8 @@
    with a message wherever real CUDA would be undefined.
 
    MOCK_DEVICES (1), MOCK_DRIVER (12020), MOCK_MEMORY_MIB (8192), MOCK_INTEGRATED (0), MOCK_FAIL
-   (`name@after[=code][*times],…`) say what kind of machine it is. */
+   (`name@after[=code][*times],…`) say what kind of machine it is. MOCK_INPUTS_STAY (0): what was
+   copied in once may be used by many runs, as a loop without copies does. */
 #define _GNU_SOURCE
 #include "mock.h"
 
@@ -219,7 +220,7 @@ void mock_consume(const char *who, void *address, size_t bytes) {
     if (!block->pinned) {
         if (block->fresh < bytes) mock_die("%s: only %zu of %zu bytes have been copied in", who,
                                            block->fresh, bytes);
-        block->fresh = 0;
+        if (!setting("MOCK_INPUTS_STAY", 0)) block->fresh = 0;
     }
     pthread_mutex_unlock(&lock);
 }

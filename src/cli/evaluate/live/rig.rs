@@ -115,7 +115,8 @@ fn known(
     let engine = engine::open(model, config).map_err(|e| failed(e.to_string()))?;
     let (known, mut measured) = match &model.engine {
         EngineConfig::Onnx(file) | EngineConfig::Plan(file) => {
-            let profile = Profile::load(file, &*engine, config)
+            // Its profile is beside the file that was loaded, which may be a plan.
+            let profile = Profile::load(engine.file().unwrap_or(file), &*engine, config)
                 .map_err(|e| failed(format!("{e}\n`bcedge profile` measures it")))?;
             let measured = profiles::model(&profile, config.models.len());
             (Known::Profile(Box::new(profile)), measured)
