@@ -2,6 +2,7 @@
 //! trained on some models and devices works on others.
 
 use super::actions::{BATCHES, MOST_INSTANCES};
+use super::interference::processor_sharing;
 use super::{DeviceView, ModelView};
 use crate::units::{BatchSize, ModelId, Nanos};
 
@@ -204,7 +205,11 @@ fn observe_own(
     out.put(f64::from(model.running).ln_1p());
     out.put(compress(runs().map(|run| run.left(device.now).as_secs_f64()).sum::<f64>() / slo_s));
     for batch in BATCHES {
-        let execution = device.execution(model, BatchSize(batch)).unwrap_or(Nanos::ZERO);
+        let batch = BatchSize(batch);
+        // Equal shares: the network would cost a third of the time for a decision, and weights that
+        // were trained with the one see nothing else with the other.
+        let multiplier = processor_sharing(model.predictor.demand(batch), device.load);
+        let execution = model.predictor.alone(batch).unwrap_or(Nanos::ZERO).scale(multiplier);
         out.put((execution.as_secs_f64() / slo_s).max(1e-3).ln().clamp(-5.0, 3.0));
     }
     let alone = |batch: u32| model.predictor.alone(BatchSize(batch)).unwrap_or(Nanos::ZERO);
