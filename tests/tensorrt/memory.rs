@@ -3,8 +3,8 @@
 use crate::serving::{burst, model, serve, stop};
 use crate::support::{Caller, Count, Kind, Mock, MockPlan, Version};
 use bcedge::client::Client;
-use bcedge::telemetry::Snapshot;
 use bcedge::telemetry::snapshot::{ModelSnapshot, ModelState};
+use bcedge::telemetry::{Command, Snapshot};
 use std::path::Path;
 
 const MIB: i64 = 1 << 20;
@@ -97,12 +97,12 @@ async fn scratch(client: &Client) -> (i64, i64) {
     (snapshot.device.scratch_bytes as i64, snapshot.device.scratch_separate_bytes as i64)
 }
 
-/// Three models, of one instance each.
+/// Three models, of one instance each, to be loaded.
 fn three(version: Version, folder: &Path) -> String {
     [("small", 2), ("middle", 8), ("large", 32)]
         .map(|(name, scratch_mib)| {
             let plan = heavy(version, scratch_mib, 1).write(folder, name);
-            model(name, &plan, "max_instances: 1")
+            model(name, &plan, "max_instances: 1, load: false")
         })
         .concat()
 }
@@ -114,6 +114,11 @@ async fn contexts_that_do_not_run_together_share_scratch_memory() {
         let mock = Mock::new(version);
         let appliance = serve(&mock, "", &three(version, folder.path()));
         let caller = Caller::new(&appliance).await;
+        // One after the other: each is measured while it is loaded, and takes scratch memory for it.
+        for name in ["small", "middle", "large"] {
+            let load = Command::Load { model: name.into() };
+            caller.client.command(&load).await.expect("it loads");
+        }
         for name in ["small", "middle", "large"].iter().cycle().take(30) {
             caller.infer(name, 2.0).await.expect("served");
         }
