@@ -6,15 +6,10 @@
 use bcedge::config::Config;
 use bcedge::engine::{self, EngineError, ExecutionContext, ModelSpec};
 use bcedge::units::BatchSize;
-use mimalloc::MiMalloc;
 use std::env;
 use std::error::Error;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-
-/// As the appliance: engines allocate, too.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Not counted: the first runs fill caches and buffers.
 const WARM_UP: u32 = 3;
