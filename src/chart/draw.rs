@@ -204,13 +204,20 @@ pub(super) fn mark(svg: &mut String, index: usize, x: f64, y: f64) {
     let _ = writeln!(svg, "<path class=\"bc-m{color}\" d=\"M{x:.1} {y:.1}{path}\"/>");
 }
 
-/// Entries of the legend by line, each with its place from the left.
 fn legend_lines(chart: &Chart) -> Vec<Vec<(usize, f64)>> {
+    legend(chart.series.iter().map(|series| series.name.as_str()), WIDTH - RIGHT)
+}
+
+/// Entries of a legend by line, each with its place from the left; lines end at `right`.
+pub(super) fn legend<'a>(
+    names: impl Iterator<Item = &'a str>,
+    right: f64,
+) -> Vec<Vec<(usize, f64)>> {
     let mut lines = vec![Vec::new()];
     let mut x = LEFT;
-    for (index, series) in chart.series.iter().enumerate() {
-        let width = 34.0 + series.name.chars().count() as f64 * CHARACTER;
-        if x > LEFT && x + width > WIDTH - RIGHT {
+    for (index, name) in names.enumerate() {
+        let width = 34.0 + name.chars().count() as f64 * CHARACTER;
+        if x > LEFT && x + width > right {
             lines.push(Vec::new());
             x = LEFT;
         }

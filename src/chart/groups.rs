@@ -1,7 +1,7 @@
 //! Dots with intervals, side by side in groups: values of the same series in several situations.
 
 use super::Axis;
-use super::draw::{COLORS, escaped, mark, style, text};
+use super::draw::{COLORS, escaped, legend, mark, style, text};
 use super::scale::{Range, label};
 use std::fmt::Write;
 
@@ -13,8 +13,6 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 60.0;
 const BELOW: f64 = 34.0;
 const LEGEND_LINE: f64 = 20.0;
-/// Of a character at the font's size, about.
-const CHARACTER: f64 = 6.6;
 /// Share of a group's width that its dots take.
 const FILLED: f64 = 0.8;
 
@@ -43,7 +41,7 @@ pub struct Dot {
 
 /// The plot as one SVG element.
 pub fn groups(plot: &Groups) -> String {
-    let lines = legend(plot);
+    let lines = legend(plot.series.iter().map(|(name, _)| name.as_str()), WIDTH - RIGHT);
     let height = TOP + PLOT_HEIGHT + BELOW + lines.len() as f64 * LEGEND_LINE + 8.0;
     let title = escaped(&plot.title);
     let mut svg = format!(
@@ -157,25 +155,6 @@ fn draw_dot(
             y - 6.0
         );
     }
-}
-
-/// Entries of the legend by line, each with its place from the left.
-fn legend(plot: &Groups) -> Vec<Vec<(usize, f64)>> {
-    let mut lines = vec![Vec::new()];
-    let mut x = LEFT;
-    for (index, (name, _)) in plot.series.iter().enumerate() {
-        let width = 34.0 + name.chars().count() as f64 * CHARACTER;
-        if x > LEFT && x + width > WIDTH - RIGHT {
-            lines.push(Vec::new());
-            x = LEFT;
-        }
-        if let Some(line) = lines.last_mut() {
-            line.push((index, x));
-        }
-        x += width;
-    }
-    lines.retain(|line| !line.is_empty());
-    lines
 }
 
 #[cfg(test)]
