@@ -95,6 +95,7 @@ fn training(criterion: &mut Criterion) {
                 next_observation,
                 next_mask: &mask,
                 entropy: Some(1.0),
+                teacher: None,
             };
             replay.push(&transition).expect("a valid transition");
         }

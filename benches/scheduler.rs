@@ -109,6 +109,7 @@ fn steps() -> Vec<Duration> {
             next_observation: &next_observation,
             next_mask: &mask,
             entropy: Some(0.05),
+            teacher: None,
         };
         replay.push(&transition).expect("a valid transition");
         observation = next_observation;

@@ -6,7 +6,7 @@
 use super::unix_ms;
 use crate::policy_file;
 use crate::scheduler::actions::ACTIONS;
-use crate::scheduler::learned::Experience;
+use crate::scheduler::learned::{Experience, IMITATION};
 use crate::scheduler::observation::FEATURES;
 use crate::scheduler::sac::{
     Actor, Learner, Replay, SacConfig, Schedule, UpdateError, UpdateStats,
@@ -127,6 +127,7 @@ fn config() -> SacConfig {
     config.initial_alpha = 1e-3;
     config.target_entropy = Schedule::constant(0.04);
     config.critics_first = CRITICS_FIRST;
+    config.imitation = IMITATION;
     config
 }
 
@@ -301,6 +302,7 @@ mod tests {
             next_observation,
             next_allowed: [true; ACTIONS],
             entropy: Some(0.1),
+            rule: 0,
         }
     }
 

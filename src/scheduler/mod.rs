@@ -103,6 +103,8 @@ pub enum Reason {
     Configured,
     /// The largest batch whose predicted execution leaves room in the SLO.
     SloAllows,
+    /// Larger batches would hardly spare the device anything.
+    Efficient,
     /// The trained actor's choice.
     Learned,
     /// The size that measured batches have led to.
@@ -122,6 +124,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Reason::Configured => "as configured",
             Reason::SloAllows => "largest batch the SLO allows",
+            Reason::Efficient => "a larger batch would hardly spare the device anything",
             Reason::Learned => "the trained policy's choice",
             Reason::Measured => "as measured batches allow",
             Reason::TakesTurns => "models take turns on the device",

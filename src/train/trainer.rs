@@ -3,7 +3,7 @@
 use super::rollout::{self, Played};
 use super::world::{Materials, World};
 use crate::scheduler::actions::ACTIONS;
-use crate::scheduler::learned::{Choice, Experience, Steering};
+use crate::scheduler::learned::{Choice, Experience, IMITATION, Steering};
 use crate::scheduler::observation::FEATURES;
 use crate::scheduler::sac::{Actor, Learner, Replay, SacConfig, Schedule, UpdateStats};
 use crate::units::InstanceCount;
@@ -44,11 +44,20 @@ impl Subject {
 
 /// Instances that `tac` is trained with: up to this.
 const MOST_TUNED: u64 = 4;
-/// Worlds played in a round, and updates meanwhile.
-const WORLDS_PER_ROUND: u64 = 4;
+/// Worlds played in a round on each of so many threads, and updates meanwhile.
+const WORLDS_PER_THREAD: u64 = 2;
+const THREADS: u64 = 2;
+const WORLDS_PER_ROUND: u64 = WORLDS_PER_THREAD * THREADS;
 pub const UPDATES_PER_ROUND: u64 = 100;
-/// Seconds that a world is played for.
-const SECONDS: u64 = 12;
+/// Seconds that a world is played for: of so many one is long, so that what builds up slowly under
+/// overload is seen, too.
+const LONG_ONE_OF: u64 = 8;
+const SHORT_SECONDS: u64 = 8;
+const LONG_SECONDS: u64 = 40;
+/// From this share of the run on the learning rates fall evenly, to [`LAST_RATE`] of theirs: what is
+/// left at the end is near the mean of many policies that chance has pulled here and there.
+const FALL_FROM: f32 = 0.4;
+const LAST_RATE: f32 = 0.02;
 /// Experiences the replay holds, and must hold before anything is learnt from it.
 const REPLAY: usize = 400_000;
 const LEAST_REPLAY: usize = 20_000;
@@ -68,6 +77,7 @@ impl Options {
         sac.actor_rate = 1e-4;
         sac.critic_rate = 1e-3;
         sac.initial_alpha = 0.01;
+        sac.imitation = IMITATION;
         sac.target_entropy = Schedule { start: 0.3, end: 0.05, updates: 40_000 };
         Options { subject, materials, seed, updates, sac }
     }
@@ -130,7 +140,7 @@ impl Trainer {
         let mut rows: Vec<Experience> = Vec::new();
         for index in 0..DEMONSTRATIONS {
             let seed = self.options.seed + index;
-            let world = World::random(&self.options.materials, SECONDS, seed)?;
+            let world = World::random(&self.options.materials, seconds(seed), seed)?;
             let steering = self.options.subject.steering(seed);
             let choose = || Choice::Rule;
             rows.extend(rollout::play(&world, steering, &actor, choose, seed)?.experiences);
@@ -171,10 +181,10 @@ impl Trainer {
         let actor = Arc::new(ArcSwap::from_pointee(self.learner.actor()));
         let first = PLAY_SEEDS + self.options.seed * PLAY_SEEDS + self.round * WORLDS_PER_ROUND;
         let (materials, subject) = (&self.options.materials, self.options.subject);
-        let play = || -> Result<(f64, Vec<Experience>), String> {
+        let play = |first: u64| -> Result<(f64, Vec<Experience>), String> {
             let (mut gain, mut kept) = (0.0, Vec::new());
-            for seed in first..first + WORLDS_PER_ROUND {
-                let world = World::random(materials, SECONDS, seed)?;
+            for seed in first..first + WORLDS_PER_THREAD {
+                let world = World::random(materials, seconds(seed), seed)?;
                 let choose = || Choice::sampled(seed);
                 let steering = subject.steering(seed);
                 let Played { result, by_rule, experiences } =
@@ -184,10 +194,14 @@ impl Trainer {
             }
             Ok((gain, kept))
         };
+        let share = self.learner.updates() as f32 / self.options.updates.max(1) as f32;
+        self.learner.slow_down(rate_at(share));
         let (learner, replay) = (&mut self.learner, &self.replay);
         let mut round = Round::default();
         let played = std::thread::scope(|scope| {
-            let player = scope.spawn(play);
+            let players: Vec<_> = (0..THREADS)
+                .map(|thread| scope.spawn(move || play(first + thread * WORLDS_PER_THREAD)))
+                .collect();
             if replay.len() >= LEAST_REPLAY {
                 for _ in 0..UPDATES_PER_ROUND {
                     match learner.update(replay) {
@@ -196,15 +210,27 @@ impl Trainer {
                     }
                 }
             }
-            player.join().unwrap_or(Err("a simulated run panicked".into()))
-        });
-        let (gain, experiences) = played?;
-        round.gain = gain;
-        for experience in &experiences {
+            let panicked = |_| Err("a simulated run panicked".into());
+            let played = players.into_iter().map(|player| player.join().unwrap_or_else(panicked));
+            played.collect::<Result<Vec<_>, String>>()
+        })?;
+        round.gain = played.iter().map(|(gain, _)| gain).sum();
+        for experience in played.iter().flat_map(|(_, experiences)| experiences) {
             // What is not finite is refused, and counts for nothing.
             let _ = self.replay.push(&experience.transition());
         }
         self.round += 1;
         Ok(round)
     }
+}
+
+/// Seconds that the world of this seed is played for.
+fn seconds(seed: u64) -> u64 {
+    if seed.is_multiple_of(LONG_ONE_OF) { LONG_SECONDS } else { SHORT_SECONDS }
+}
+
+/// What the learning rates are multiplied by after this share of the run.
+fn rate_at(share: f32) -> f32 {
+    let fallen = ((share - FALL_FROM) / (1.0 - FALL_FROM)).clamp(0.0, 1.0);
+    1.0 - (1.0 - LAST_RATE) * fallen
 }

@@ -168,7 +168,8 @@ fn load(surfaces: &Surfaces, seconds: u64, dice: &mut Dice) -> LoadPlan {
     let all_s: f64 = surfaces.models.iter().map(work_s).sum();
     // What the device could do were there no deadlines; a capacity that keeps them is lower.
     let capacity_per_s = dice.between(0.6, 1.0) / all_s;
-    let level = dice.between(0.25, 1.3);
+    // Now and then far more is asked for than there is: what starves then is learnt there only.
+    let level = if dice.chance(0.12) { dice.spread(1.3, 5.0) } else { dice.between(0.25, 1.3) };
     let shape = match dice.below(10) {
         0..=3 => Load::Steady { level },
         4..=6 => Load::Bursty {

@@ -30,6 +30,8 @@ pub struct Experience {
     pub next_allowed: [bool; ACTIONS],
     /// Of the actor's choice, in nats; `None` when another made it.
     pub entropy: Option<f32>,
+    /// What the planner would have allowed itself.
+    pub rule: usize,
 }
 
 impl Experience {
@@ -44,6 +46,7 @@ impl Experience {
             next_observation: &self.next_observation,
             next_mask: &self.next_allowed,
             entropy: self.entropy,
+            teacher: Some(self.rule),
         }
     }
 }
@@ -92,6 +95,7 @@ pub(super) struct Decision {
     pub(super) allowed: [bool; ACTIONS],
     pub(super) action: usize,
     pub(super) entropy: f32,
+    rule: usize,
     reward: f64,
     discount: f64,
 }
@@ -101,12 +105,14 @@ impl Decision {
         observation: &[f32],
         allowed: &[bool],
         action: usize,
+        rule: usize,
         entropy: f32,
     ) -> Decision {
         let mut decision = Decision {
             observation: [0.0; FEATURES],
             allowed: [false; ACTIONS],
             action,
+            rule,
             entropy,
             reward: 0.0,
             discount: 1.0,
@@ -182,6 +188,7 @@ impl Ledger {
             next_observation: [0.0; FEATURES],
             next_allowed: [false; ACTIONS],
             entropy: Some(last.entropy),
+            rule: last.rule,
         };
         experience.next_observation.copy_from_slice(observation);
         experience.next_allowed.copy_from_slice(allowed);

@@ -18,9 +18,8 @@ mod experience;
 pub use experience::{Baseline, Experience, Learning, Sink};
 
 use super::actions::{ACTIONS, BATCHES, Shield, action_for, limits};
-use super::deadline::slo_caps;
 use super::observation::{FEATURES, Summary};
-use super::planner::Planner;
+use super::planner::{Planner, efficient_caps};
 use super::sac::{Actor, Scratch, entropy, greedy, sample};
 use super::{Caps, DeviceView, Dispatch, Insight, Policy, Reason};
 use crate::units::{BatchSize, InstanceCount, ModelId};
@@ -35,8 +34,15 @@ pub(super) const BATCH_ONLY_NAME: &str = "tac";
 
 /// Share of the decisions that explore while the appliance serves.
 const EXPLORED_SHARE: f32 = 0.05;
+/// How strongly the planner's own limits are imitated, see [`super::sac::SacConfig::imitation`].
+/// Without it, the actor leaves them for differences that are chance, for 1 % less utility.
+pub const IMITATION: f32 = 1.0;
 /// Slots that a decision stays.
 const HOLD_SLOTS: usize = 6;
+/// A model whose weight has grown by more than this, in the logarithm, because it starves is left to
+/// the planner, whose floor control needs a free hand then.
+const STARVES: f64 = 1.0;
+
 /// How an action is picked from its probabilities.
 #[derive(Debug)]
 pub enum Choice {
@@ -162,8 +168,18 @@ impl Sac {
         (self.slot + row).is_multiple_of(HOLD_SLOTS) || !self.allowed[row * ACTIONS + last.action]
     }
 
-    fn pick(&mut self, device: &DeviceView<'_>, id: ModelId, row: usize) -> usize {
+    /// What the planner would allow itself.
+    fn by_rule(&self, device: &DeviceView<'_>, id: ModelId, row: usize) -> usize {
+        let caps = efficient_caps(&device.of(id));
+        let allowed = &self.allowed[row * ACTIONS..][..ACTIONS];
+        nearest_allowed(action_for(caps.batch, caps.instances), allowed)
+    }
+
+    fn pick(&mut self, id: ModelId, row: usize, rule: usize) -> usize {
         let probabilities = &self.probabilities[row * ACTIONS..][..ACTIONS];
+        if self.steering == Steering::Planner && self.planner.extra_weight(id) > STARVES {
+            return rule;
+        }
         let picked = match &mut self.choice {
             Choice::Greedy => greedy(probabilities),
             Choice::Sampled(random) => sample(probabilities, random),
@@ -171,12 +187,7 @@ impl Sac {
                 let explores = random.random::<f32>() < *share;
                 if explores { sample(probabilities, random) } else { greedy(probabilities) }
             }
-            Choice::Rule => {
-                let caps = slo_caps(&device.of(id));
-                let wanted = action_for(caps.batch, caps.instances);
-                let allowed = &self.allowed[row * ACTIONS..][..ACTIONS];
-                return nearest_allowed(wanted, allowed);
-            }
+            Choice::Rule => Some(rule),
         };
         // The shield leaves at least one action.
         picked.unwrap_or(0)
@@ -211,11 +222,12 @@ impl Policy for Sac {
         self.ledger.earn(device, &mut self.planner, self.slot, &mut self.last);
         for (row, (&id, caps)) in models.iter().zip(caps).enumerate() {
             if self.is_due(row) {
-                let action = self.pick(device, id, row);
+                let rule = self.by_rule(device, id, row);
+                let action = self.pick(id, row, rule);
                 let observation = &self.observations[row * FEATURES..][..FEATURES];
                 let allowed = &self.allowed[row * ACTIONS..][..ACTIONS];
                 let entropy = entropy(&self.probabilities[row * ACTIONS..][..ACTIONS]);
-                let decision = Decision::new(observation, allowed, action, entropy);
+                let decision = Decision::new(observation, allowed, action, rule, entropy);
                 match self.last.get_mut(row) {
                     Some(last) => {
                         self.ledger.tell(last, observation, allowed);
@@ -308,6 +320,27 @@ mod tests {
         allowed[at(8, 2)] = false;
         allowed[at(8, 1)] = false;
         assert_eq!(nearest_allowed(at(8, 3), &allowed), at(4, 3));
+    }
+
+    #[test]
+    fn a_model_that_starves_is_left_to_the_planner() {
+        let mut model = model(3);
+        model.tally.recent_hit_rate = 0.2;
+        // An untrained actor, which takes anything.
+        let config = SacConfig::new(FEATURES, ACTIONS);
+        let actor = Arc::new(ArcSwap::from_pointee(Learner::new(config, 3).unwrap().actor()));
+        let decides = |model: &TestModel, choice| {
+            let actor = actor.clone();
+            let mut sac = Sac::new(Steering::Planner, actor, choice, Learning::default());
+            decide(&mut sac, std::slice::from_ref(model), ms(0))
+        };
+        let mut differ = |hit_rate| {
+            model.tally.recent_hit_rate = hit_rate;
+            let by_rule = decides(&model, Choice::Rule);
+            (0..20).filter(|&seed| decides(&model, Choice::sampled(seed)) != by_rule).count()
+        };
+        assert_eq!(differ(0.2), 0);
+        assert!(differ(0.9) > 0);
     }
 
     #[test]

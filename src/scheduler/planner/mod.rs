@@ -10,7 +10,7 @@
 mod plan;
 
 use super::deadline::slo_caps;
-use super::{Caps, DeviceView, Dispatch, ModelView, Policy, utility};
+use super::{Caps, DeviceView, Dispatch, ModelView, Policy, Reason, utility};
 use crate::units::{BatchSize, ModelId, Nanos};
 use plan::Plan;
 
@@ -37,8 +37,12 @@ const MOST_EXTRA_WEIGHT: f64 = 6.0;
 const LEAST_RATE_PER_S: f64 = 0.2;
 /// A hit rate below this counts as this, for the same reason.
 const LEAST_HIT_RATE: f64 = 0.05;
-/// While less of the device than this is in use, nothing is gained by waiting for it.
-const IDLE_LOAD: f64 = 0.3;
+/// A batch may take this much more of the device for an item than the most efficient one: what the
+/// last bit of efficiency costs is that the first request waits for the last one's execution.
+const EFFICIENCY_MARGIN: f64 = 1.15;
+/// As long as what is in use of the device and half of the batch's share are below this, nothing is
+/// gained by waiting: the batch fits beside what runs, or nearly.
+const CROWDED: f64 = 1.2;
 /// A wait for a batch to end goes on a little beyond its predicted end.
 const WAIT_MARGIN: f64 = 1.2;
 const WAIT_LEAST: Nanos = Nanos::from_millis(1);
@@ -108,7 +112,7 @@ impl Policy for Planner {
     fn decide(&mut self, device: &DeviceView<'_>, models: &[ModelId], caps: &mut [Caps]) {
         self.prepare(device);
         for (&model, caps) in models.iter().zip(caps) {
-            *caps = slo_caps(&device.of(model));
+            *caps = efficient_caps(&device.of(model));
         }
     }
 
@@ -135,13 +139,34 @@ impl Policy for Planner {
                 (cost, requests) = (candidate, fewer);
             }
         }
-        if device.load > IDLE_LOAD
+        let items = self.plan.items(id, requests);
+        let share = device.of(id).predictor.demand(items);
+        if device.load + share / 2.0 > CROWDED
             && let Some(next_end) = device.runs.iter().map(|run| run.left(device.now)).min()
             && self.plan.wait(device, next_end) < cost
         {
             return Dispatch::WaitUntil(device.now + next_end.scale(WAIT_MARGIN) + WAIT_LEAST);
         }
-        Dispatch::Start(id, self.plan.items(id, requests))
+        Dispatch::Start(id, items)
+    }
+}
+
+/// What the planner allows itself: all instances, and the smallest batch that is about as efficient
+/// as the largest that the SLO allows.
+pub(super) fn efficient_caps(model: &ModelView<'_>) -> Caps {
+    let caps = slo_caps(model);
+    let most = caps.batch.0;
+    let per_item = |items: u32| {
+        let alone = model.predictor.alone(BatchSize(items)).unwrap_or(Nanos::ZERO);
+        alone.as_secs_f64() * model.predictor.demand(BatchSize(items)) / f64::from(items)
+    };
+    let sizes = || std::iter::successors(Some(1), |size| Some(2 * size)).take_while(|&b| b < most);
+    let best = sizes().map(per_item).fold(per_item(most), f64::min);
+    match sizes().find(|&size| per_item(size) <= EFFICIENCY_MARGIN * best) {
+        Some(size) if caps.reason == Reason::SloAllows => {
+            Caps { batch: BatchSize(size), reason: Reason::Efficient, ..caps }
+        }
+        _ => caps,
     }
 }
 

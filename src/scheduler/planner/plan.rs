@@ -223,8 +223,9 @@ impl Plan {
 
     /// What everything that waits loses if the device is free for it after `free_s` seconds, without
     /// the first requests of one queue: one queue after the other is served in full batches, the
-    /// one first that loses most by waiting. Requests that come meanwhile wait for half of it on
-    /// average, so that small batches, which take the device longer in all, cost them something.
+    /// one first that loses most by waiting, but for neighbours that are better the other way round.
+    /// Requests that come meanwhile wait for half of it on average, so that small batches, which
+    /// take the device longer in all, cost them something.
     fn rest(&mut self, taken: Option<(usize, usize)>, free_s: f64) -> f64 {
         let skip = |index: usize| match taken {
             Some((model, requests)) if model == index => requests,
@@ -249,27 +250,47 @@ impl Plan {
         }
         let queues = &self.queues;
         self.order.sort_unstable_by(|&a, &b| queues[b].urgency.total_cmp(&queues[a].urgency));
-        let (mut start_s, mut loss) = (free_s, 0.0);
-        for &index in &self.order {
-            let queue = &queues[index];
-            let mut at = skip(index);
-            while at < queue.waiting.len() {
-                let (requests, items) = queue.batch_from(at, usize::MAX);
-                let (time_s, share) = queue.execution(items);
-                let finish_s = start_s + time_s;
-                let batch = &queue.waiting[at..at + requests];
-                loss +=
-                    batch.iter().map(|r| queue.weights.loss(r, finish_s, finish_s)).sum::<f64>();
-                // What is late altogether is not run.
-                if batch.iter().any(|request| request.age_s + finish_s <= request.slo_s) {
-                    start_s += time_s * share;
-                }
-                at += requests;
+        let mut least = serve(queues, &self.order, skip, free_s);
+        for at in 1..self.order.len() {
+            self.order.swap(at - 1, at);
+            let swapped = serve(queues, &self.order, skip, free_s);
+            if swapped < least {
+                least = swapped;
+            } else {
+                self.order.swap(at - 1, at);
             }
         }
-        let price: f64 = queues.iter().map(|queue| queue.price).sum();
-        loss + FUTURE * price * start_s * start_s / 2.0
+        least
     }
+}
+
+/// What is lost when the queues are served in this order from `start_s` on, without the first
+/// requests that `skip` tells.
+fn serve(
+    queues: &[Queue],
+    order: &[usize],
+    skip: impl Fn(usize) -> usize,
+    mut start_s: f64,
+) -> f64 {
+    let mut loss = 0.0;
+    for &index in order {
+        let queue = &queues[index];
+        let mut at = skip(index);
+        while at < queue.waiting.len() {
+            let (requests, items) = queue.batch_from(at, usize::MAX);
+            let (time_s, share) = queue.execution(items);
+            let finish_s = start_s + time_s;
+            let batch = &queue.waiting[at..at + requests];
+            loss += batch.iter().map(|r| queue.weights.loss(r, finish_s, finish_s)).sum::<f64>();
+            // What is late altogether is not run.
+            if batch.iter().any(|request| request.age_s + finish_s <= request.slo_s) {
+                start_s += time_s * share;
+            }
+            at += requests;
+        }
+    }
+    let price: f64 = queues.iter().map(|queue| queue.price).sum();
+    loss + FUTURE * price * start_s * start_s / 2.0
 }
 
 /// Device time that running batches still need.

@@ -34,6 +34,10 @@ pub struct SacConfig {
     /// Weight β of ½ (entropy when the transition was recorded − entropy now)² in the actor's loss
     /// (Zhou, arXiv 2209.10081, there 0.5, with entropies far below those of a hundred actions).
     pub entropy_penalty: f32,
+    /// Weight of −ln π(what the rule would have done) in the actor's loss, in units of the value: where
+    /// another action is not worth about twice as much more, the actor stays with the rule. After
+    /// Fujimoto and Gu's TD3+BC (arXiv 2106.06860); 0 is plain SAC.
+    pub imitation: f32,
     /// Longest gradient, for each network.
     pub max_gradient_norm: f32,
     /// In so many updates at the beginning only the critics learn. For an actor that is good
@@ -58,6 +62,7 @@ impl SacConfig {
             critic_entropy: 0.0,
             q_clip: 0.5,
             entropy_penalty: 0.01,
+            imitation: 0.0,
             max_gradient_norm: 10.0,
             critics_first: 0,
         }
@@ -107,6 +112,12 @@ impl SacConfig {
                 "entropy_penalty",
                 self.entropy_penalty,
                 self.entropy_penalty >= 0.0 && self.entropy_penalty.is_finite(),
+                "finite and not below 0",
+            ),
+            (
+                "imitation",
+                self.imitation,
+                self.imitation >= 0.0 && self.imitation.is_finite(),
                 "finite and not below 0",
             ),
             ("critic_entropy", self.critic_entropy, is_share(self.critic_entropy), share),

@@ -10,7 +10,8 @@
 //!   (arXiv 2509.09838), 0 by default. The loss is ½ max((Q − y)², (Q̄ + clip(Q − Q̄, ±c) − y)²), so
 //!   that an estimate does not run away from its target network (Zhou et al.'s Q-clip).
 //! - **Actor.** It minimises Σₐ π(a|s) (α ln π(a|s) − ½ (Q₁ + Q₂)(s, a)) + ½ β (H₀ − H)², where H is
-//!   its entropy and H₀ the one it had when it acted (Zhou et al.'s entropy penalty).
+//!   its entropy and H₀ the one it had when it acted (Zhou et al.'s entropy penalty). With an
+//!   imitation weight λ, −λ ln π(r|s) is added, r the rule's action (arXiv 2106.06860).
 //! - **Temperature.** ln α follows Haarnoja et al. (arXiv 1812.05905): it falls while the entropy is
 //!   above its target, a scheduled fraction of ln(number of allowed actions), and else rises.
 //! - **Target networks** move the share τ of the way to their critics (Polyak averaging).
@@ -23,7 +24,7 @@ use super::config::{InvalidConfig, SacConfig};
 use super::networks::{Networks, Policy, Row, pairs};
 use super::normaliser::Normaliser;
 use super::outcome::{UpdateError, UpdateStats};
-use super::replay::{Batch, Replay};
+use super::replay::{Batch, NO_TEACHER, Replay};
 use crate::scheduler::nn::{Mlp, Tape, all_finite, approach, clip_norm};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -47,6 +48,8 @@ pub struct Learner {
     good: Checkpoint,
     /// Updates tried, those that failed too; without what came from a teacher.
     pub(super) updates: u64,
+    /// What the rates of actor and critics are multiplied by.
+    pace: f32,
     batch: Batch,
     pub(super) work: Work,
 }
@@ -104,7 +107,7 @@ impl Learner {
         for gradient in &mut work.critic_gradients {
             gradient.resize(networks.critics[0].parameters().len(), 0.0);
         }
-        Learner { config, seed, normaliser, networks, good, updates, batch, work }
+        Learner { config, seed, normaliser, networks, good, updates, pace: 1.0, batch, work }
     }
 
     pub fn config(&self) -> &SacConfig {
@@ -119,6 +122,11 @@ impl Learner {
     /// The temperature.
     pub fn alpha(&self) -> f32 {
         self.networks.ln_alpha.exp()
+    }
+
+    /// From now on actor and critics learn at this share of the rates that are set.
+    pub fn slow_down(&mut self, share: f32) {
+        self.pace = share;
     }
 
     /// To show it observations: it does not learn from what is replayed.
@@ -184,10 +192,10 @@ impl Learner {
             ("the actor's gradient", stats.actor_gradient),
         ])?;
 
-        let Learner { config, networks, work, .. } = self;
-        networks.step_critics(&work.critic_gradients, config.critic_rate);
+        let Learner { config, networks, work, pace, .. } = self;
+        networks.step_critics(&work.critic_gradients, *pace * config.critic_rate);
         if self.updates > config.critics_first {
-            networks.step_actor(&work.actor_gradient, config.actor_rate);
+            networks.step_actor(&work.actor_gradient, *pace * config.actor_rate);
             networks.step_alpha(stats.entropy - stats.target_entropy, config.temperature_rate);
         }
         for (target, critic) in networks.targets.iter_mut().zip(&networks.critics) {
@@ -298,8 +306,9 @@ impl Work {
         let values = pairs(first.outputs(), second.outputs(), config.actions);
         let outs = by_outputs.chunks_exact_mut(config.actions);
         let masks = batch.masks.chunks_exact(config.actions);
-        for ((((row, (q1, q2)), by_logits), mask), &before) in
-            rows.zip(values).zip(outs).zip(masks).zip(&batch.entropies)
+        let known = batch.entropies.iter().zip(&batch.teachers);
+        for ((((row, (q1, q2)), by_logits), mask), (&before, &teacher)) in
+            rows.zip(values).zip(outs).zip(masks).zip(known)
         {
             let value = mean_value(row.probabilities, q1, q2);
             // NaN where the entropy of back then is not known: no penalty.
@@ -311,6 +320,11 @@ impl Work {
             stats.entropy += scale * row.entropy;
             stats.target_entropy += scale * fraction * mask.iter().sum::<f32>().max(1.0).ln();
             by_actor(&row, q1, q2, value, stats.alpha + penalty, scale, by_logits);
+            if teacher != NO_TEACHER && config.imitation > 0.0 {
+                let weight = scale * config.imitation;
+                stats.actor_loss -= weight * row.log_probabilities[teacher as usize];
+                by_imitation(&row, teacher as usize, weight, by_logits);
+            }
         }
         let gradient = &mut self.actor_gradient;
         networks.actor.backward(observations, actor_tape, by_outputs, gradient);
@@ -355,6 +369,14 @@ pub(super) fn by_actor(
         let advantage = 0.5 * (q1 + q2) - value;
         *by_logit = scale * p * (alpha * (log_p + row.entropy) - advantage);
     }
+}
+
+/// Adds the derivative by the logits of −`weight` · ln π(`teacher`).
+pub(super) fn by_imitation(row: &Row<'_>, teacher: usize, weight: f32, by_logits: &mut [f32]) {
+    for (by_logit, &p) in by_logits.iter_mut().zip(row.probabilities) {
+        *by_logit += weight * p;
+    }
+    by_logits[teacher] -= weight;
 }
 
 /// Σₐ π(a) ½ (Q₁ + Q₂)(a).

@@ -23,6 +23,9 @@ pub struct Transition<'a> {
     /// Entropy of the policy that chose the action, in nats, for the entropy penalty; `None` when
     /// another than the actor chose it.
     pub entropy: Option<f32>,
+    /// What the rule would have done, if it is to be imitated; an action that was not allowed counts
+    /// as none.
+    pub teacher: Option<usize>,
 }
 
 /// A transition that can't be learnt from.
@@ -50,10 +53,13 @@ pub struct Replay {
     /// For each transition both masks, a bit for each action.
     masks: Vec<u64>,
     taken: Vec<u32>,
+    taught: Vec<u32>,
 }
 
 /// Reward, discount, entropy (NaN when unknown).
 const SCALARS: usize = 3;
+/// Stands for no action.
+pub const NO_TEACHER: u32 = u32::MAX;
 
 /// Transitions drawn for one update, column by column. Masks hold 1 for allowed and 0 for not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -67,6 +73,8 @@ pub struct Batch {
     pub next_masks: Vec<f32>,
     /// NaN where it is unknown.
     pub entropies: Vec<f32>,
+    /// The rule's actions; [`NO_TEACHER`] where there is none.
+    pub teachers: Vec<u32>,
 }
 
 impl Replay {
@@ -82,6 +90,7 @@ impl Replay {
             rows: vec![0.0; capacity * (2 * observation + SCALARS)],
             masks: vec![0; capacity * 2 * actions.div_ceil(64)],
             taken: vec![0; capacity],
+            taught: vec![NO_TEACHER; capacity],
         }
     }
 
@@ -125,6 +134,8 @@ impl Replay {
         pack(t.mask, &mut masks[..words]);
         pack(t.next_mask, &mut masks[words..]);
         self.taken[self.next] = t.action as u32;
+        let teacher = t.teacher.filter(|&action| t.mask.get(action).copied().unwrap_or(false));
+        self.taught[self.next] = teacher.map_or(NO_TEACHER, |action| action as u32);
         self.next = (self.next + 1) % self.capacity;
         self.len = (self.len + 1).min(self.capacity);
         Ok(())
@@ -153,6 +164,7 @@ impl Replay {
             unpack(&masks[..words], self.actions, &mut batch.masks);
             unpack(&masks[words..], self.actions, &mut batch.next_masks);
             batch.actions.push(self.taken[at]);
+            batch.teachers.push(self.taught[at]);
         }
     }
 }
@@ -184,6 +196,7 @@ impl Batch {
             column.clear();
         }
         self.actions.clear();
+        self.teachers.clear();
     }
 }
 

@@ -49,6 +49,7 @@ fn forbidden_actions_have_no_say_in_what_is_learnt() {
             next_observation: &uniform(observation, &mut random),
             next_mask: &mask,
             entropy: None,
+            teacher: None,
         };
         replay.push(&transition).expect("a valid transition");
     }
@@ -153,6 +154,7 @@ fn the_temperature_brings_the_entropy_to_its_target() {
                 next_observation: &[0.0; 2],
                 next_mask: &mask,
                 entropy: None,
+                teacher: None,
             };
             replay.push(&transition).expect("a valid transition");
         }
@@ -198,6 +200,7 @@ fn the_entropy_penalty_holds_the_entropy_where_it_was() {
                 next_observation: &[0.0],
                 next_mask: &[true; 4],
                 entropy: Some(1.0),
+                teacher: None,
             };
             replay.push(&transition).expect("a valid transition");
         }
@@ -242,6 +245,7 @@ fn goals_average_the_targets_and_discount_by_the_transition() {
             next_observation: &[-0.5],
             next_mask: &[false, true, false],
             entropy: None,
+            teacher: None,
         };
         replay.push(&transition).expect("a valid transition");
         for _ in 0..1_500 {

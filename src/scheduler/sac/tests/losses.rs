@@ -1,7 +1,7 @@
 //! Every loss's gradient against finite differences of the loss, computed a second time in `f64`
 //! from its formula.
 
-use super::super::learner::{by_actor, critic_loss};
+use super::super::learner::{by_actor, by_imitation, critic_loss};
 use super::super::networks::{Policy, Row};
 use super::*;
 use crate::scheduler::nn::{Mlp, Tape, masked_softmax};
@@ -48,6 +48,10 @@ fn the_actors_gradient_is_its_losss() {
             let mut gradient = vec![f32::NAN; ACTIONS];
             let temperature = alpha + beta * (before - entropy);
             by_actor(&row, &q1, &q2, value, temperature, 1.0, &mut gradient);
+            // The rule's action, here any that is allowed.
+            let rule = mask.iter().position(|&allowed| allowed == 1.0).expect("one is allowed");
+            let imitation = 0.5 * beta;
+            by_imitation(&row, rule, imitation, &mut gradient);
 
             let exact: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
             let q: Vec<f64> = q1.iter().zip(&q2).map(|(a, b)| 0.5 * f64::from(a + b)).collect();
@@ -56,7 +60,8 @@ fn the_actors_gradient_is_its_losss() {
                     let mut logits = exact.clone();
                     logits[action] = logit;
                     let (alpha, beta) = (f64::from(alpha), f64::from(beta));
-                    actor_loss(&logits, &mask, &q, alpha, beta, f64::from(before))
+                    let imitation = f64::from(imitation) * policy(&logits, &mask)[rule].0;
+                    actor_loss(&logits, &mask, &q, alpha, beta, f64::from(before)) - imitation
                 });
                 let got = f64::from(gradient[action]);
                 assert!((got - expected).abs() < 1e-5, "action {action}: {got} for {expected}");

@@ -148,6 +148,7 @@ pub fn train(problem: &Mdp, config: &SacConfig, training: Training, seed: u64) -
                 next_observation: &problem.observations[outcome.next],
                 next_mask: &problem.mask(outcome.next),
                 entropy: Some(entropy(&probabilities)),
+                teacher: None,
             })
             .expect("a valid transition");
         (state, age) = (outcome.next, age + 1);

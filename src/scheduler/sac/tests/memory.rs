@@ -1,5 +1,6 @@
 //! The replay memory and the normaliser.
 
+use super::super::replay::NO_TEACHER;
 use super::*;
 
 fn push(replay: &mut Replay, number: f32, mask: &[bool; 70]) {
@@ -12,6 +13,7 @@ fn push(replay: &mut Replay, number: f32, mask: &[bool; 70]) {
         next_observation: &[number + 1.0, 0.0],
         next_mask: &[true; 70],
         entropy: (number > 2.0).then_some(number),
+        teacher: Some(if number > 2.0 { 68 } else { 0 }),
     };
     replay.push(&transition).expect("a valid transition");
 }
@@ -48,6 +50,10 @@ fn what_is_remembered_comes_back_and_the_oldest_is_forgotten() {
         } else {
             batch.entropies[row].is_nan()
         });
+        // An action that was not allowed is no teacher's.
+        let teacher = if number > 2.0 { 68 } else { 0 };
+        let known = masks[number as usize][teacher];
+        assert_eq!(batch.teachers[row], if known { teacher as u32 } else { NO_TEACHER });
         seen[number as usize] += 1;
     }
     assert_eq!(seen[..2], [0, 0]);
@@ -88,6 +94,7 @@ fn what_cannot_be_learnt_from_is_refused() {
         next_observation: &[0.6],
         next_mask: &[true; 3],
         entropy: None,
+        teacher: None,
     };
     let bad = f32::NAN;
     for (transition, reason) in [

@@ -57,6 +57,7 @@ fn noise(count: usize, observation: usize, actions: usize, seed: u64) -> Replay 
             next_observation: &uniform(observation, &mut random),
             next_mask,
             entropy: (i % 4 > 0).then_some(0.5),
+            teacher: (i % 3 > 0).then_some(allowed[i % allowed.len()]),
         };
         replay.push(&transition).expect("a valid transition");
     }
