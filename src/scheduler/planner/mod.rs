@@ -126,6 +126,13 @@ impl Policy for Planner {
         if let Some(&id) = ready.iter().find(|id| self.plan.is_empty(**id)) {
             return Dispatch::Start(id, BatchSize::ONE);
         }
+        // Nothing to choose: what follows would come to the same.
+        if let [id] = *ready
+            && self.plan.most(id) == 1
+            && !is_crowded(device, id, self.plan.items(id, 1))
+        {
+            return Dispatch::Start(id, self.plan.items(id, 1));
+        }
         let full = ready.iter().map(|&id| (self.plan.start_now(device, id, usize::MAX), id));
         let Some((mut cost, id)) = full.min_by(|a, b| a.0.total_cmp(&b.0)) else {
             return Dispatch::WaitUntil(Nanos::MAX);
@@ -140,8 +147,7 @@ impl Policy for Planner {
             }
         }
         let items = self.plan.items(id, requests);
-        let share = device.of(id).predictor.demand(items);
-        if device.load + share / 2.0 > CROWDED
+        if is_crowded(device, id, items)
             && let Some(next_end) = device.runs.iter().map(|run| run.left(device.now)).min()
             && self.plan.wait(device, next_end) < cost
         {
@@ -149,6 +155,11 @@ impl Policy for Planner {
         }
         Dispatch::Start(id, items)
     }
+}
+
+/// Whether a batch might better wait for a running one to end.
+fn is_crowded(device: &DeviceView<'_>, id: ModelId, items: BatchSize) -> bool {
+    device.load + device.of(id).predictor.demand(items) / 2.0 > CROWDED
 }
 
 /// What the planner allows itself: all instances, and the smallest batch that is about as efficient
