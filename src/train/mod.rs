@@ -7,7 +7,8 @@
 //! ```
 //!
 //! First the actor imitates the planner. Then it goes on from there by soft actor-critic, its rewards
-//! counted against the planner's under the same arrivals.
+//! counted against the planner's under the same arrivals, and the planner's own choice imitated where
+//! the critics see no clear gain.
 
 mod rollout;
 mod trainer;

@@ -234,3 +234,16 @@ fn rate_at(share: f32) -> f32 {
     let fallen = ((share - FALL_FROM) / (1.0 - FALL_FROM)).clamp(0.0, 1.0);
     1.0 - (1.0 - LAST_RATE) * fallen
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rates_stay_and_then_fall_evenly_to_the_end() {
+        assert_eq!([0.0, FALL_FROM].map(rate_at), [1.0, 1.0]);
+        let middle = rate_at((1.0 + FALL_FROM) / 2.0);
+        assert!((middle - (1.0 + LAST_RATE) / 2.0).abs() < 1e-6, "{middle}");
+        assert!([1.0, 1.5].map(rate_at).iter().all(|rate| (rate - LAST_RATE).abs() < 1e-6));
+    }
+}

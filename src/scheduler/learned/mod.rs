@@ -11,7 +11,9 @@
 //! what would show only when the queue is served. A decision stays for several slots, so that it has
 //! an effect that can be told from chance. In the simulator the reward is counted against that of
 //! the planner by itself under the same arrivals ([`Baseline`]), which takes most of the chance out
-//! of it; a baseline that no action changes leaves what is best as it is.
+//! of it; a baseline that no action changes leaves what is best as it is. What chance is left still
+//! misleads, so the planner's own limits are imitated besides ([`IMITATION`]), and a model that starves
+//! is left to them.
 
 mod experience;
 

@@ -55,6 +55,8 @@ pub(super) struct Plan {
     queues: Vec<Queue>,
     /// Seconds of the device that all queues need.
     backlog_s: f64,
+    /// Sum of the queues' prices.
+    price: f64,
     /// Scratch: queues in the order in which they are served.
     order: Vec<usize>,
 }
@@ -122,6 +124,7 @@ impl Plan {
     /// Takes the queues in as they are, without what can't be in time any more.
     pub(super) fn observe(&mut self, device: &DeviceView<'_>) {
         self.backlog_s = 0.0;
+        self.price = self.queues.iter().map(|queue| queue.price).sum();
         for (queue, (_, model)) in self.queues.iter_mut().zip(device.all()) {
             queue.batch = model.caps.batch.0.max(1);
             let soonest = device.execution(&model, BatchSize::ONE).unwrap_or(Nanos::ZERO);
@@ -231,7 +234,8 @@ impl Plan {
             Some((model, requests)) if model == index => requests,
             _ => 0,
         };
-        self.order.clear();
+        let mut order = std::mem::take(&mut self.order);
+        order.clear();
         for (index, queue) in self.queues.iter_mut().enumerate() {
             let (requests, items) = queue.batch_from(skip(index), usize::MAX);
             if requests == 0 {
@@ -246,51 +250,47 @@ impl Plan {
             };
             let lost: f64 = batch.iter().map(put_off).sum();
             queue.urgency = lost / (time_s * share).max(f64::MIN_POSITIVE);
-            self.order.push(index);
+            order.push(index);
         }
-        let queues = &self.queues;
-        self.order.sort_unstable_by(|&a, &b| queues[b].urgency.total_cmp(&queues[a].urgency));
-        let mut least = serve(queues, &self.order, skip, free_s);
-        for at in 1..self.order.len() {
-            self.order.swap(at - 1, at);
-            let swapped = serve(queues, &self.order, skip, free_s);
+        let urgency = |index: usize| self.queues[index].urgency;
+        order.sort_unstable_by(|&a, &b| urgency(b).total_cmp(&urgency(a)));
+        let mut least = self.serve(&order, skip, free_s);
+        for at in 1..order.len() {
+            order.swap(at - 1, at);
+            let swapped = self.serve(&order, skip, free_s);
             if swapped < least {
                 least = swapped;
             } else {
-                self.order.swap(at - 1, at);
+                order.swap(at - 1, at);
             }
         }
+        self.order = order;
         least
     }
-}
 
-/// What is lost when the queues are served in this order from `start_s` on, without the first
-/// requests that `skip` tells.
-fn serve(
-    queues: &[Queue],
-    order: &[usize],
-    skip: impl Fn(usize) -> usize,
-    mut start_s: f64,
-) -> f64 {
-    let mut loss = 0.0;
-    for &index in order {
-        let queue = &queues[index];
-        let mut at = skip(index);
-        while at < queue.waiting.len() {
-            let (requests, items) = queue.batch_from(at, usize::MAX);
-            let (time_s, share) = queue.execution(items);
-            let finish_s = start_s + time_s;
-            let batch = &queue.waiting[at..at + requests];
-            loss += batch.iter().map(|r| queue.weights.loss(r, finish_s, finish_s)).sum::<f64>();
-            // What is late altogether is not run.
-            if batch.iter().any(|request| request.age_s + finish_s <= request.slo_s) {
-                start_s += time_s * share;
+    /// What is lost when the queues are served in this order from `start_s` on, without the first
+    /// requests that `skip` tells.
+    fn serve(&self, order: &[usize], skip: impl Fn(usize) -> usize, mut start_s: f64) -> f64 {
+        let mut loss = 0.0;
+        for &index in order {
+            let queue = &self.queues[index];
+            let mut at = skip(index);
+            while at < queue.waiting.len() {
+                let (requests, items) = queue.batch_from(at, usize::MAX);
+                let (time_s, share) = queue.execution(items);
+                let finish_s = start_s + time_s;
+                let batch = &queue.waiting[at..at + requests];
+                loss +=
+                    batch.iter().map(|r| queue.weights.loss(r, finish_s, finish_s)).sum::<f64>();
+                // What is late altogether is not run.
+                if batch.iter().any(|request| request.age_s + finish_s <= request.slo_s) {
+                    start_s += time_s * share;
+                }
+                at += requests;
             }
-            at += requests;
         }
+        loss + FUTURE * self.price * start_s * start_s / 2.0
     }
-    let price: f64 = queues.iter().map(|queue| queue.price).sum();
-    loss + FUTURE * price * start_s * start_s / 2.0
 }
 
 /// Device time that running batches still need.
