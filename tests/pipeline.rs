@@ -690,3 +690,60 @@ fn a_device_that_changed_its_speed_is_given_a_new_chance() {
     let (_, actions) = step(Event::Arrive(request(3, now)), 0);
     assert!(!refused(&actions) && actions.contains(&Action::Run { model, instance: 0 }));
 }
+
+/// Beside what runs a batch is slow, but not for long. Whoever keeps its deadlines is given the
+/// benefit of that; whoever loses many is not, since time that is wasted is taken from others.
+#[test]
+fn a_batch_that_may_still_be_in_time_runs_while_nearly_all_are() {
+    let ms = Nanos::from_millis;
+    let settings =
+        Settings { slot: ms(50), feasible_only: true, hang_factor: 20.0, hang_floor: HANG_FLOOR };
+    // Each takes the whole device, the first for 40 ms and the second for 20.
+    let outcome = |loses_one: bool| {
+        let one = ModelSettings { slo: ms(100), queue_bound: 4 };
+        let fixed = || scheduler::make(&PolicyConfig::Fixed { batch: 1, instances: 1 });
+        let mut pipeline = Pipeline::new(settings, &[one, one], vec![fixed(), fixed()]);
+        let mut step = |event: Event, at_ms: u64| {
+            let mut actions = Vec::new();
+            pipeline.step(event, ms(at_ms), &mut actions);
+            actions
+        };
+        let arrive = |model: u16, at_ms: u64, slo_ms: u64| {
+            Event::Arrive(Request {
+                id: RequestId(at_ms),
+                model: ModelId(model),
+                items: BatchSize(1),
+                priority: 1,
+                arrival: ms(at_ms),
+                deadline: ms(at_ms + slo_ms),
+                queue_until: Nanos::MAX,
+            })
+        };
+        let done = |model: u16| Event::BatchDone { model: ModelId(model), instance: 0, ok: true };
+        let (max_batch, max_instances) = (BatchSize(1), InstanceCount(1));
+        for (model, takes) in [(0, 40), (1, 20)] {
+            let model = ModelId(model);
+            let predictor = Predictor::new(&[(BatchSize(1), ms(takes))]);
+            step(Event::ModelReady { model, max_batch, max_instances, predictor }, 1);
+            step(Event::InstanceReady { model, instance: 0 }, 1);
+        }
+        step(Event::Tick, 1);
+        step(arrive(1, 2, 100), 2);
+        step(done(1), 22);
+        step(arrive(0, 30, 100), 30);
+        if loses_one {
+            step(arrive(1, 31, 5), 31);
+        }
+        // 10 ms of the first are left: 40 ms beside it as it is now, 30 in truth.
+        let actions = step(arrive(1, 60, 35), 60);
+        actions.into_iter().find(|action| {
+            matches!(action, Action::Run { model: ModelId(1), .. } | Action::Answer { .. })
+        })
+    };
+    assert!(matches!(outcome(false), Some(Action::Run { .. })), "{:?}", outcome(false));
+    let refused = outcome(true);
+    let Some(Action::Answer { outcome: Outcome::Infeasible { needed, left }, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((needed, left), (ms(40), ms(35)));
+}

@@ -5,6 +5,9 @@ use super::{Action, Outcome, Pipeline};
 use crate::scheduler::{DeviceView, Dispatch, Interference, Running, Start};
 use crate::units::{BatchSize, ModelId, Nanos};
 
+/// Hit rate up to which a batch is judged as if what runs beside it never ended.
+const LEAST_TRUSTED_HIT_RATE: f64 = 0.9;
+
 impl Pipeline {
     /// All models; of several policies the one with the most urgent queue is asked first.
     pub(super) fn advance_all(&mut self, now: Nanos, actions: &mut Vec<Action>) {
@@ -181,14 +184,34 @@ fn shed_hopeless(
     }
     while let Some(head) = m.queue.requests().front() {
         let items = BatchSize(m.queue.items().min(limit).max(head.items.0));
-        let Some(alone) = m.predictor.alone(items) else { return };
-        let batch = interference.imprint(&m.predictor.footprint(items));
-        let multiplier = interference.multiplier(&batch, running.all());
-        let (needed, left) = (alone.scale(multiplier), head.deadline - now);
+        let Some(needed) = execution_time(m, items, running, interference, now) else { return };
+        let left = head.deadline - now;
         if needed <= left {
             return;
         }
         let Some(request) = m.queue.pop() else { return };
         m.answer(request, Outcome::Infeasible { needed, left }, now, actions);
     }
+}
+
+/// What a batch is judged to take that starts now. Beside what runs it is slow, but that will end.
+/// How much of that is counted on depends on how many deadlines the model keeps: almost all, and one
+/// more is worth the try; not nearly, and what may well be late takes time from what would not.
+fn execution_time(
+    m: &Model,
+    items: BatchSize,
+    running: &Running,
+    interference: &Interference,
+    now: Nanos,
+) -> Option<Nanos> {
+    let alone = m.predictor.alone(items)?;
+    let batch = interference.imprint(&m.predictor.footprint(items));
+    let beside = alone.scale(interference.multiplier(&batch, running.all()));
+    if running.load() + batch.share() <= 1.0 {
+        return Some(beside);
+    }
+    let ahead: u64 = running.runs().iter().map(|run| run.device_time_left(now).0).sum();
+    let sooner = beside - Nanos(ahead + alone.0);
+    let trust = (m.recent_hit_rate() - LEAST_TRUSTED_HIT_RATE) / (1.0 - LEAST_TRUSTED_HIT_RATE);
+    Some(beside - sooner.scale(trust.max(0.0)))
 }

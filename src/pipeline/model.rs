@@ -144,6 +144,11 @@ impl Model {
         }
     }
 
+    /// Share of the requests answered of late that met their SLO.
+    pub(super) fn recent_hit_rate(&self) -> f64 {
+        self.tally.recent_hit_rate
+    }
+
     /// The time before which no answer to a queued request can come; later deadlines than this
     /// can still be met.
     pub(super) fn earliest_answer(&self, now: Nanos) -> Nanos {

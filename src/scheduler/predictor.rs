@@ -120,15 +120,20 @@ impl Predictor {
     }
 
     /// Share of the device that a batch takes: two that take half each run side by side as fast as
-    /// alone.
+    /// alone. All of it, as long as nothing is known.
     pub fn demand(&self, batch: BatchSize) -> f64 {
+        self.known_demand(batch).unwrap_or(1.0)
+    }
+
+    /// The same, if it is known.
+    pub fn known_demand(&self, batch: BatchSize) -> Option<f64> {
         let above = self.demands.partition_point(|&(size, _)| size < batch.0);
         match (above.checked_sub(1).map(|below| self.demands[below]), self.demands.get(above)) {
             (Some((a, low)), Some(&(b, high))) => {
-                low + (high - low) * f64::from(batch.0 - a) / f64::from(b - a)
+                Some(low + (high - low) * f64::from(batch.0 - a) / f64::from(b - a))
             }
-            (Some((_, share)), None) | (None, Some(&(_, share))) => share,
-            (None, None) => 1.0,
+            (Some((_, share)), None) | (None, Some(&(_, share))) => Some(share),
+            (None, None) => None,
         }
     }
 

@@ -44,6 +44,11 @@ impl Run {
         (self.work - self.done_by(now)).max(0.0)
     }
 
+    /// Time of the whole device that it still needs.
+    pub fn device_time_left(&self, now: Nanos) -> Nanos {
+        Nanos((self.work_left(now) * self.imprint.share()) as u64)
+    }
+
     /// How many times longer it takes beside its present neighbours than alone.
     pub fn multiplier(&self) -> f64 {
         1.0 / self.speed

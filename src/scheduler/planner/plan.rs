@@ -9,10 +9,10 @@ const LOOK: usize = 48;
 const TILT: f64 = 0.05;
 /// A batch about to start is judged late if it would be with this much of its time on top: others
 /// start beside it while it runs.
-const RISK: f64 = 0.5;
+const RISK: f64 = 0.25;
 /// What the requests to come lose by waiting for those that are here counts this much of what it
 /// would be if they came evenly and all were served after them.
-const FUTURE: f64 = 0.5;
+const FUTURE: f64 = 0.3;
 /// The least time, in seconds, by which one queue is put behind another.
 const LEAST_BACKLOG_S: f64 = 0.004;
 
@@ -57,6 +57,8 @@ pub(super) struct Plan {
     backlog_s: f64,
     /// Sum of the queues' prices.
     price: f64,
+    /// What a second of the device is worth while there is too little of it, in utility.
+    scarcity: f64,
     /// Scratch: queues in the order in which they are served.
     order: Vec<usize>,
 }
@@ -119,6 +121,11 @@ impl Plan {
             let alone = model.predictor.alone(batch).unwrap_or(Nanos::ZERO);
             (alone.as_secs_f64(), model.predictor.demand(batch))
         }));
+    }
+
+    /// Sets what a second of the device is worth while there is too little of it.
+    pub(super) fn set_scarcity(&mut self, scarcity: f64) {
+        self.scarcity = scarcity;
     }
 
     /// Takes the queues in as they are, without what can't be in time any more.
@@ -269,7 +276,8 @@ impl Plan {
     }
 
     /// What is lost when the queues are served in this order from `start_s` on, without the first
-    /// requests that `skip` tells.
+    /// requests that `skip` tells, and what the time is worth that this takes: under overload a
+    /// batch that keeps its deadlines may cost more of others' than it keeps.
     fn serve(&self, order: &[usize], skip: impl Fn(usize) -> usize, mut start_s: f64) -> f64 {
         let mut loss = 0.0;
         for &index in order {
@@ -289,11 +297,11 @@ impl Plan {
                 at += requests;
             }
         }
-        loss + FUTURE * self.price * start_s * start_s / 2.0
+        loss + self.scarcity * start_s + FUTURE * self.price * start_s * start_s / 2.0
     }
 }
 
 /// Device time that running batches still need.
 fn ahead_s(device: &DeviceView<'_>) -> f64 {
-    device.runs.iter().map(|run| run.work_left(device.now) / 1e9 * run.imprint.share()).sum()
+    device.runs.iter().map(|run| run.device_time_left(device.now).as_secs_f64()).sum()
 }

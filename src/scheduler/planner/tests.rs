@@ -55,29 +55,6 @@ fn batches_where_that_is_cheap_and_not_where_it_only_delays() {
     assert_eq!(plan(&dear, &Running::default(), ms(0)), start(0, 1));
 }
 
-#[test]
-fn the_largest_batch_is_the_smallest_that_is_about_as_efficient_as_any() {
-    let batch = |times: &[(BatchSize, Nanos)]| {
-        let model = TestModel::new(200, Predictor::new(times));
-        with_view(&[model], &Running::default(), Nanos::ZERO, |device| {
-            let caps = efficient_caps(&device.of(ModelId(0)));
-            (caps.batch.0, caps.reason)
-        })
-    };
-    let times = |ms_by_size: [u64; 3]| {
-        [1, 2, 8]
-            .into_iter()
-            .zip(ms_by_size)
-            .map(|(b, t)| (BatchSize(b), ms(t)))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(batch(&times([10, 12, 46])), (2, Reason::Efficient), "6 ms an item, at best 5.75");
-    assert_eq!(batch(&times([10, 20, 80])), (1, Reason::Efficient), "10 ms an item, always");
-    assert_eq!(batch(&times([10, 11, 17])).0, 8, "2.1 ms an item, the fewest");
-    // Half of the SLO is 100 ms.
-    assert_eq!(batch(&times([120, 121, 130])), (1, Reason::SloTooTight));
-}
-
 fn running(items: u32, deadline: Nanos) -> Running {
     let mut running = Running::default();
     let start = Start {
