@@ -5,8 +5,12 @@ use super::{Action, Outcome, Pipeline};
 use crate::scheduler::{DeviceView, Dispatch, Interference, Running, Start};
 use crate::units::{BatchSize, ModelId, Nanos};
 
-/// Hit rate up to which a batch is judged as if what runs beside it never ended.
-const LEAST_TRUSTED_HIT_RATE: f64 = 0.9;
+/// A model's hit rate up to which its batches are judged as if what runs beside them never ended, and
+/// that from which on it is trusted to.
+const TRUSTED_HIT_RATES: (f64, f64) = (0.84, 0.94);
+/// Of the time by which a batch would then be done sooner, this share is counted on: others start
+/// beside it, too.
+const TRUSTED_SHARE: f64 = 0.5;
 
 impl Pipeline {
     /// All models; of several policies the one with the most urgent queue is asked first.
@@ -212,6 +216,7 @@ fn execution_time(
     }
     let ahead: u64 = running.runs().iter().map(|run| run.device_time_left(now).0).sum();
     let sooner = beside - Nanos(ahead + alone.0);
-    let trust = (m.recent_hit_rate() - LEAST_TRUSTED_HIT_RATE) / (1.0 - LEAST_TRUSTED_HIT_RATE);
-    Some(beside - sooner.scale(trust.max(0.0)))
+    let (least, full) = TRUSTED_HIT_RATES;
+    let trust = (m.recent_hit_rate() - least) / (full - least);
+    Some(beside - sooner.scale(TRUSTED_SHARE * trust.clamp(0.0, 1.0)))
 }

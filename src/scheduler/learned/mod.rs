@@ -43,7 +43,7 @@ pub const IMITATION: f32 = 1.0;
 const HOLD_SLOTS: usize = 6;
 /// A model whose weight has grown by more than this, in the logarithm, because it starves is left to
 /// the planner, whose floor control needs a free hand then.
-const STARVES: f64 = 1.0;
+const STARVES: f64 = 0.3;
 
 /// How an action is picked from its probabilities.
 #[derive(Debug)]
