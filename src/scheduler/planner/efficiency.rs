@@ -1,7 +1,7 @@
 //! What the planner allows itself: the fewest instances and the smallest batches with which a device
 //! does about as much as it can.
 
-use super::super::deadline::slo_caps;
+use crate::scheduler::deadline::slo_caps;
 use crate::scheduler::{Caps, ModelView, Predictor, Reason};
 use crate::units::{BatchSize, InstanceCount, Nanos};
 
@@ -37,9 +37,9 @@ pub(in crate::scheduler) fn efficient_caps(model: &ModelView<'_>) -> Caps {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{TestModel, with_view};
-    use super::super::super::{Predictor, Running};
     use super::*;
+    use crate::scheduler::testing::{TestModel, with_view};
+    use crate::scheduler::{Predictor, Running};
     use crate::units::ModelId;
 
     fn caps(times_ms: [u64; 3], demands: &[(BatchSize, f64)]) -> Caps {

@@ -4,9 +4,9 @@
 //!
 //! What a plan costs is the utility it loses ([`super::utility`]): U of a model is ln(1 + G / X), so
 //! one unit of a request's cost x loses 1 / (n X), and a missed SLO loses 1 / (n h) besides, with n
-//! the requests of a window and h their hit rate. A model whose hit rate falls below what all could
-//! have is given more weight until it is back, since a logarithm alone would let it starve. While there
-//! is too little of the device for all, its time has a price besides.
+//! the requests of a window and h their hit rate. A model whose hit rate falls below its floor is given
+//! more weight until it is back, since a logarithm alone would let it starve. While there is too little
+//! of the device for all, its time has a price besides ([`worth`]).
 
 mod efficiency;
 mod plan;

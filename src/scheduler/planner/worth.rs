@@ -118,9 +118,9 @@ fn hit_floor(device: &DeviceView<'_>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::{TestModel, with_view};
-    use super::super::super::{Predictor, Running};
     use super::*;
+    use crate::scheduler::testing::{TestModel, with_view};
+    use crate::scheduler::{Predictor, Running};
     use crate::units::BatchSize;
 
     #[test]
