@@ -64,8 +64,10 @@ impl Default for Shield {
 impl Shield {
     /// Brings it up to date.
     pub fn update(&mut self, model: &ModelView<'_>) {
-        for (action, allowed) in self.allowed.iter_mut().enumerate() {
-            *allowed = masked(model, action).is_none();
+        let sizes = BATCHES.map(|batch| size_masked(model, BatchSize(batch)).is_none());
+        let instances = (1..).map(|count| InstanceCount(count) <= model.max_instances);
+        for (row, fits) in self.allowed.chunks_exact_mut(BATCHES.len()).zip(instances) {
+            row.copy_from_slice(&sizes.map(|allowed| allowed && fits));
         }
         // One of each is within every model's limits.
         self.allowed[0] = true;
@@ -83,12 +85,18 @@ impl Shield {
 /// Why this action is not allowed for a model; `None` when it is.
 pub fn masked(model: &ModelView<'_>, action: usize) -> Option<Masked> {
     let (batch, instances) = limits(action);
+    match size_masked(model, batch) {
+        Some(Masked::BatchLimit) => Some(Masked::BatchLimit),
+        _ if instances > model.max_instances => Some(Masked::InstanceLimit),
+        why => why,
+    }
+}
+
+/// Why no batch of this size is allowed for a model, on however few instances.
+fn size_masked(model: &ModelView<'_>, batch: BatchSize) -> Option<Masked> {
     // A limit between two sizes is reached by the larger one, which is clamped to it.
     if batch.0 > model.max_batch.0.next_power_of_two() {
         return Some(Masked::BatchLimit);
-    }
-    if instances > model.max_instances {
-        return Some(Masked::InstanceLimit);
     }
     let alone = model.predictor.alone(batch.min(model.max_batch)).unwrap_or(Nanos::ZERO);
     (alone > model.slo).then_some(Masked::Slo)

@@ -66,8 +66,9 @@ pub trait Policy: Send + fmt::Debug {
 /// A learnt decision and its alternatives; see [`actions`].
 #[derive(Clone, Copy, Debug)]
 pub struct Insight<'a> {
-    /// By action; 0 where it is not allowed.
+    /// By action, when it was taken; 0 where that was not allowed then.
     pub probabilities: &'a [f32],
+    /// By action, now.
     pub allowed: &'a [bool],
     /// The one that was taken.
     pub action: usize,

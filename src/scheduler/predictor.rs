@@ -15,6 +15,8 @@ const GAIN: f64 = 0.2;
 const CROWDING_GAIN: f64 = 0.1;
 /// Most batch sizes told apart; the powers of two up to 128 and room for odd ones.
 const MAX_POINTS: usize = 16;
+/// The share of the device that a batch is taken to need while nothing is known.
+const ALL: f64 = 1.0;
 /// A prediction that no execution has confirmed for this long must not refuse a request:
 /// otherwise a wrong one would refuse all, and never be put right.
 const FRESH: Nanos = Nanos::from_millis(1_000);
@@ -122,25 +124,36 @@ impl Predictor {
     /// Share of the device that a batch takes: two that take half each run side by side as fast as
     /// alone. All of it, as long as nothing is known.
     pub fn demand(&self, batch: BatchSize) -> f64 {
-        self.known_demand(batch).unwrap_or(1.0)
+        self.known_demand(batch).unwrap_or(ALL)
     }
 
     /// The same, if it is known.
     pub fn known_demand(&self, batch: BatchSize) -> Option<f64> {
-        let above = self.demands.partition_point(|&(size, _)| size < batch.0);
-        match (above.checked_sub(1).map(|below| self.demands[below]), self.demands.get(above)) {
-            (Some((a, low)), Some(&(b, high))) => {
-                Some(low + (high - low) * f64::from(batch.0 - a) / f64::from(b - a))
-            }
-            (Some((_, share)), None) | (None, Some(&(_, share))) => Some(share),
-            (None, None) => None,
-        }
+        share_at(&self.demands, first_from(&self.demands, batch.0), batch.0)
+    }
+
+    /// For 0 to `most` items the predicted execution time in seconds with nothing beside them, 0
+    /// while nothing is known, and the share of the device that they take: what [`Self::alone`] and
+    /// [`Self::demand`] say, all of it in one pass.
+    pub fn table(&self, most: BatchSize, into: &mut Vec<(f64, f64)>) {
+        let (mut time, mut share) = (0, 0);
+        into.clear();
+        into.extend((0..=most.0).map(|items| {
+            time += usize::from(self.points.get(time).is_some_and(|&(size, _)| size < items));
+            share += usize::from(self.demands.get(share).is_some_and(|&(size, _)| size < items));
+            let alone = time_at(&self.points, time, items).map_or(Nanos::ZERO, |t| self.drifted(t));
+            (alone.as_secs_f64(), share_at(&self.demands, share, items).unwrap_or(ALL))
+        }));
     }
 
     /// Predicted execution time of `batch` items with nothing beside them; `None` while nothing is
     /// known.
     pub fn alone(&self, batch: BatchSize) -> Option<Nanos> {
-        Some(Nanos((self.base(batch)? * self.drift) as u64))
+        Some(self.drifted(self.base(batch)?))
+    }
+
+    fn drifted(&self, base: f64) -> Nanos {
+        Nanos((base * self.drift) as u64)
     }
 
     /// Predicted execution time of `batch` items beside what usually runs beside them.
@@ -214,27 +227,48 @@ impl Predictor {
 
     fn base(&self, batch: BatchSize) -> Option<f64> {
         let n = batch.0;
-        // Asked at every event for one item. Fewer items than ever measured: no more than the
-        // smallest measured batch takes.
-        match self.points.first() {
-            Some(&(size, time)) if n <= size => return Some(time),
-            _ => {}
+        // Asked at every event for one item: nothing to search for.
+        let at = match self.points.first() {
+            Some(&(size, _)) if n <= size => 0,
+            _ => first_from(&self.points, n),
+        };
+        time_at(&self.points, at, n)
+    }
+}
+
+/// Where the first point stands that has at least so many items.
+fn first_from(points: &[(u32, f64)], items: u32) -> usize {
+    points.partition_point(|&(size, _)| size < items)
+}
+
+/// On the line between two points.
+fn between((a, low): (u32, f64), (b, high): (u32, f64), n: u32) -> f64 {
+    low + (high - low) * f64::from(n - a) / f64::from(b - a)
+}
+
+/// The time that `n` items take, `at` being [`first_from`] of them.
+fn time_at(points: &[(u32, f64)], at: usize, n: u32) -> Option<f64> {
+    match (points.split_at_checked(at)?, points.get(at)) {
+        (_, Some(&(size, time))) if size == n => Some(time),
+        // Fewer items than ever measured: no more than the smallest measured batch takes.
+        (([], _), smallest) => smallest.map(|&(_, time)| time),
+        (([.., below], _), Some(&above)) => Some(between(*below, above, n)),
+        // More items than ever measured: at the slope of the last two points, or in proportion when
+        // there is one.
+        (([.., (a, low), (b, high)], _), None) => {
+            Some(high + (high - low) / f64::from(b - a) * f64::from(n - b))
         }
-        let above = self.points.partition_point(|&(size, _)| size < n);
-        let exact = self.points.get(above).filter(|&&(size, _)| size == n);
-        match (exact, &self.points[..above], self.points.get(above)) {
-            (Some(&(_, time)), _, _) => Some(time),
-            (None, [], _) => None,
-            (None, [.., (a, low)], Some(&(b, high))) => {
-                Some(low + (high - low) * f64::from(n - a) / f64::from(b - a))
-            }
-            // More items than ever measured: at the slope of the last two points, or in
-            // proportion when there is one.
-            (None, [.., (a, low), (b, high)], None) => {
-                Some(high + (high - low) / f64::from(b - a) * f64::from(n - b))
-            }
-            (None, [(a, time)], None) => Some(time * f64::from(n) / f64::from(*a)),
-        }
+        (([(a, time)], _), None) => Some(time * f64::from(n) / f64::from(*a)),
+    }
+}
+
+/// The share of the device that `n` items take, `at` being [`first_from`] of them.
+fn share_at(shares: &[(u32, f64)], at: usize, n: u32) -> Option<f64> {
+    match (at.checked_sub(1).map(|below| shares[below]), shares.get(at)) {
+        (_, Some(&(size, share))) if size == n => Some(share),
+        (Some(below), Some(&above)) => Some(between(below, above, n)),
+        (Some((_, share)), None) | (None, Some(&(_, share))) => Some(share),
+        (None, None) => None,
     }
 }
 
@@ -269,6 +303,24 @@ mod tests {
         let single = Predictor::new(&[(BatchSize(1), us(100))]);
         assert_eq!(predict_us(&single, 4), 400);
         assert_eq!(Predictor::default().predict(BatchSize(1)), None);
+    }
+
+    #[test]
+    fn the_table_says_what_single_questions_are_answered() {
+        let profile = [(BatchSize(2), us(150)), (BatchSize(8), us(450)), (BatchSize(9), us(700))];
+        let known = [(BatchSize(1), 0.3), (BatchSize(8), 0.7)];
+        for (points, shares) in [(3, 2), (1, 2), (0, 2), (3, 1), (3, 0), (2, 2)] {
+            let mut p = Predictor::new(&profile[..points]).with_demands(&known[..shares]);
+            p.drift = 1.7;
+            let mut table = vec![(0.0, 0.0)];
+            p.table(BatchSize(20), &mut table);
+            assert_eq!(table.len(), 21);
+            for (items, entry) in (0..).zip(table) {
+                let batch = BatchSize(items);
+                let alone_s = p.alone(batch).unwrap_or(Nanos::ZERO).as_secs_f64();
+                assert_eq!(entry, (alone_s, p.demand(batch)), "{items} of {points} points");
+            }
+        }
     }
 
     #[test]

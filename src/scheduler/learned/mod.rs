@@ -23,7 +23,7 @@ use super::actions::{ACTIONS, BATCHES, Shield, action_for, limits};
 use super::observation::{FEATURES, Summary};
 use super::planner::{Planner, efficient_caps};
 use super::sac::{Actor, Scratch, entropy, greedy, sample};
-use super::{Caps, DeviceView, Dispatch, Insight, Policy, Reason};
+use super::{Caps, DeviceView, Dispatch, Insight, ModelView, Policy, Reason};
 use crate::units::{BatchSize, InstanceCount, ModelId};
 use arc_swap::ArcSwap;
 use experience::{Decision, Ledger};
@@ -91,8 +91,11 @@ pub struct Sac {
     summary: Summary,
     /// Rows of the models it governs, in their order.
     models: Vec<ModelId>,
-    observations: Vec<f32>,
+    /// Of the model that is decided for.
+    observation: [f32; FEATURES],
+    /// By row, in this slot.
     allowed: Vec<bool>,
+    /// By row, of the last decision.
     probabilities: Vec<f32>,
     shield: Shield,
     scratch: Scratch,
@@ -129,7 +132,7 @@ impl Sac {
             steering,
             summary: Summary::default(),
             models: Vec::new(),
-            observations: Vec::new(),
+            observation: [0.0; FEATURES],
             allowed: Vec::new(),
             probabilities: Vec::new(),
             shield: Shield::default(),
@@ -139,29 +142,42 @@ impl Sac {
         }
     }
 
-    /// Fills the rows and what the actor makes of them.
-    fn consider(&mut self, device: &DeviceView<'_>, models: &[ModelId]) {
-        self.summary.update(device);
-        self.observations.resize(models.len() * FEATURES, 0.0);
-        self.allowed.resize(models.len() * ACTIONS, false);
-        self.probabilities.resize(models.len() * ACTIONS, 0.0);
-        let observations = self.observations.chunks_exact_mut(FEATURES);
-        let allowed = self.allowed.chunks_exact_mut(ACTIONS);
-        for ((&id, observation), allowed) in models.iter().zip(observations).zip(allowed) {
-            self.summary.observe(device, id, self.planner.extra_weight(id), observation);
-            let model = device.of(id);
-            self.shield.update(&model);
-            if let Steering::BatchOnly(instances) = self.steering {
-                self.shield.only(instances.min(model.max_instances));
-            }
-            allowed.copy_from_slice(&self.shield.allowed);
+    /// Fills the row of what is allowed a model.
+    fn mask(&mut self, model: &ModelView<'_>, row: usize) {
+        self.shield.update(model);
+        if let Steering::BatchOnly(instances) = self.steering {
+            self.shield.only(instances.min(model.max_instances));
         }
+        self.allowed[row * ACTIONS..][..ACTIONS].copy_from_slice(&self.shield.allowed);
+    }
+
+    /// Looks at a model, and fills its row of what the actor makes of it.
+    fn consider(&mut self, device: &DeviceView<'_>, id: ModelId, row: usize) {
+        let extra_weight = self.planner.extra_weight(id);
+        self.summary.observe(device, id, extra_weight, &mut self.observation);
         self.actor.load().probabilities(
-            &self.observations,
-            &self.allowed,
+            &self.observation,
+            &self.allowed[row * ACTIONS..][..ACTIONS],
             &mut self.scratch,
-            &mut self.probabilities,
+            &mut self.probabilities[row * ACTIONS..][..ACTIONS],
         );
+    }
+
+    /// Decides for one model, and tells what came of the decision before.
+    fn renew(&mut self, device: &DeviceView<'_>, id: ModelId, row: usize) {
+        self.consider(device, id, row);
+        let rule = self.by_rule(device, id, row);
+        let action = self.pick(id, row, rule);
+        let allowed = &self.allowed[row * ACTIONS..][..ACTIONS];
+        let entropy = entropy(&self.probabilities[row * ACTIONS..][..ACTIONS]);
+        let decision = Decision::new(&self.observation, allowed, action, rule, entropy);
+        match self.last.get_mut(row) {
+            Some(last) => {
+                self.ledger.tell(last, &self.observation, allowed);
+                *last = decision;
+            }
+            None => self.last.push(decision),
+        }
     }
 
     /// Whether a decision is due: each lasts some slots, and the models take turns.
@@ -215,32 +231,23 @@ impl Policy for Sac {
 
     fn decide(&mut self, device: &DeviceView<'_>, models: &[ModelId], caps: &mut [Caps]) {
         self.planner.prepare(device);
-        self.consider(device, models);
+        self.summary.update(device);
         if self.models != models {
             self.models.clear();
             self.models.extend_from_slice(models);
             self.last.clear();
+            self.allowed.resize(models.len() * ACTIONS, false);
+            self.probabilities.resize(models.len() * ACTIONS, 0.0);
         }
         self.ledger.earn(device, &mut self.planner, self.slot, &mut self.last);
         for (row, (&id, caps)) in models.iter().zip(caps).enumerate() {
+            let model = device.of(id);
+            self.mask(&model, row);
             if self.is_due(row) {
-                let rule = self.by_rule(device, id, row);
-                let action = self.pick(id, row, rule);
-                let observation = &self.observations[row * FEATURES..][..FEATURES];
-                let allowed = &self.allowed[row * ACTIONS..][..ACTIONS];
-                let entropy = entropy(&self.probabilities[row * ACTIONS..][..ACTIONS]);
-                let decision = Decision::new(observation, allowed, action, rule, entropy);
-                match self.last.get_mut(row) {
-                    Some(last) => {
-                        self.ledger.tell(last, observation, allowed);
-                        *last = decision;
-                    }
-                    None => self.last.push(decision),
-                }
+                self.renew(device, id, row);
             }
             let (batch, instances) = limits(self.last[row].action);
             *caps = Caps { batch, instances, reason: Reason::Learned };
-            let model = device.of(id);
             if model.predictor.alone(BatchSize::ONE).is_none() {
                 // Nothing to decide by: everything is allowed until something is measured.
                 let (batch, instances) = (model.max_batch, model.max_instances);

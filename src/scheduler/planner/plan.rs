@@ -115,12 +115,7 @@ impl Plan {
         let served_per_s = model.demand.slow_per_s * model.tally.recent_hit_rate;
         let slo_s = model.slo.as_secs_f64();
         queue.price = if slo_s > 0.0 { weights.cost * served_per_s / slo_s } else { 0.0 };
-        queue.table.clear();
-        queue.table.extend((0..=model.max_batch.0).map(|items| {
-            let batch = BatchSize(items);
-            let alone = model.predictor.alone(batch).unwrap_or(Nanos::ZERO);
-            (alone.as_secs_f64(), model.predictor.demand(batch))
-        }));
+        model.predictor.table(model.max_batch, &mut queue.table);
     }
 
     /// Sets what a second of the device is worth while there is too little of it.
