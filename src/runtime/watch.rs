@@ -13,6 +13,9 @@ use crate::units::{BatchSize, ModelId, Nanos};
 /// around the SLO takes actions away and gives them back for as long as it does.
 const QUIET: Nanos = Nanos::from_millis(1_000);
 const LONGEST_QUIET: Nanos = Nanos::from_millis(60_000);
+/// A size is told to be allowed again when its prediction is this share of the SLO: one that hovers
+/// about the SLO is no news.
+const CLEAR: f64 = 0.95;
 
 /// What a trained policy thought of its last decision for a model; `None` under a rule.
 pub(super) fn insight(
@@ -115,7 +118,7 @@ impl Watch {
     fn slow_sizes(&mut self, model: &ModelSnapshot) -> Option<String> {
         let insight = model.insight.as_ref()?;
         let first = first_slow(insight);
-        let before = std::mem::replace(&mut self.first_slow, first);
+        let before = self.first_slow;
         let worse = match (before, first) {
             (before, first) if before == first => return None,
             (None, _) => true,
@@ -123,9 +126,12 @@ impl Watch {
             (Some(before), Some(first)) => first < before,
         };
         let column = if worse { first? } else { before? };
-        let size = insight.batches.get(column)?;
-        let alone = duration_us(*insight.alone_us.get(column)?);
-        let slo = duration_us(model.slo_us);
+        let (size, alone_us) = (insight.batches.get(column)?, *insight.alone_us.get(column)?);
+        if !worse && alone_us as f64 > CLEAR * model.slo_us as f64 {
+            return None;
+        }
+        self.first_slow = first;
+        let (alone, slo) = (duration_us(alone_us), duration_us(model.slo_us));
         Some(if worse {
             format!(
                 "batches from {size} items on are masked: {size} take {alone} alone, over the SLO \
@@ -268,6 +274,20 @@ mod tests {
         assert_eq!(watch.look(&model(at(1, 1), 2), true, ms(9_100)), [], "not at once again");
         let text = "batches of 16 items are allowed again: 32.0ms alone, the SLO is 100ms";
         assert_eq!(watch.look(&model(at(1, 1), 2), true, ms(11_000)), told(text));
+    }
+
+    #[test]
+    fn a_size_that_hovers_about_the_slo_is_told_once() {
+        let mut watch = Watch::default();
+        // 16 items take 96 or 112 ms, then 80.
+        let takes = |ms_an_item: u64| model(at(1, 1), ms_an_item);
+        let mut looked = 0;
+        let mut texts = |ms_an_item: u64| {
+            looked += 1;
+            watch.look(&takes(ms_an_item), true, ms(100_000 * looked)).len()
+        };
+        assert_eq!([7, 6, 7, 6, 7, 6].map(&mut texts), [1, 0, 0, 0, 0, 0]);
+        assert_eq!([5, 7].map(&mut texts), [1, 1]);
     }
 
     #[test]
