@@ -9,6 +9,10 @@ use crate::units::{BatchSize, InstanceCount, Nanos};
 /// last bit of efficiency costs is that the first request waits for the last one's execution.
 const MARGIN: f64 = 1.15;
 
+/// A device counts as filled when so much of it is taken: another instance would slow the others for
+/// next to nothing, and a measured share of 0.97 means the same as 1.
+const FILLED: f64 = 0.95;
+
 /// Seconds of the whole device that an item takes in batches of this size, with nothing beside them.
 pub(super) fn time_per_item_s(predictor: &Predictor, batch: BatchSize) -> f64 {
     let alone = predictor.alone(batch).unwrap_or(Nanos::ZERO);
@@ -30,7 +34,7 @@ pub(in crate::scheduler) fn efficient_caps(model: &ModelView<'_>) -> Caps {
         caps = Caps { batch: BatchSize(size), reason: Reason::Efficient, ..caps };
     }
     if let Some(share) = model.predictor.known_demand(BatchSize::ONE) {
-        caps.instances = caps.instances.min(InstanceCount((1.0 / share).ceil() as u16));
+        caps.instances = caps.instances.min(InstanceCount((FILLED / share).ceil() as u16));
     }
     caps
 }
@@ -69,6 +73,8 @@ mod tests {
         let instances = |demands: &[(BatchSize, f64)]| caps([10, 20, 80], demands).instances.0;
         let most = TestModel::new(200, Predictor::default()).max_instances;
         assert_eq!(instances(&[(BatchSize(1), 1.0)]), 1);
+        assert_eq!(instances(&[(BatchSize(1), 0.97)]), 1, "a second one would find nothing left");
+        assert_eq!(instances(&[(BatchSize(1), 0.9)]), 2);
         assert_eq!(instances(&[(BatchSize(1), 0.6), (BatchSize(8), 1.0)]), 2);
         assert_eq!(instances(&[(BatchSize(1), 0.01)]), most, "never more than are allowed");
         assert_eq!(instances(&[]), most, "nothing is known of how they share the device");

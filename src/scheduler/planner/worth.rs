@@ -22,6 +22,9 @@ const WEIGHT_GAIN: f64 = 2.0;
 /// … and by this much more each second. Faster, the weights would swing: a hit rate tells only after
 /// seconds what a weight has done.
 const WEIGHT_GAIN_PER_S: f64 = 0.2;
+/// They fall this many times faster, so that what they grew by before the rates were known does not
+/// cost the others the next half minute.
+const WEIGHT_FALL: f64 = 2.0;
 /// The most it grows to: four hundred times the model's own weight.
 const MOST_EXTRA_WEIGHT: f64 = 6.0;
 /// A rate below this counts as this, in requests per second: one request is not worth everything.
@@ -63,7 +66,8 @@ impl Worth {
             let extra = &mut self.extra[id.index()];
             let elapsed_s = (device.now - extra.at).as_secs_f64();
             let lack = (floor - model.tally.recent_hit_rate) / floor;
-            extra.grown += WEIGHT_GAIN_PER_S * elapsed_s * lack;
+            let gain_per_s = WEIGHT_GAIN_PER_S * if lack < 0.0 { WEIGHT_FALL } else { 1.0 };
+            extra.grown += gain_per_s * elapsed_s * lack;
             extra.grown = extra.grown.clamp(0.0, MOST_EXTRA_WEIGHT);
             extra.total = (extra.grown + WEIGHT_GAIN * lack.max(0.0)).min(MOST_EXTRA_WEIGHT);
             extra.at = device.now;
@@ -140,6 +144,34 @@ mod tests {
             let floor = floor_at(over);
             assert!(floor < 0.88 * equal && floor > 0.5 * equal, "{floor} of {equal}");
         }
+    }
+
+    #[test]
+    fn a_weight_grows_while_a_model_starves_and_falls_faster() {
+        let mut model = TestModel::new(100, Predictor::new(&[(BatchSize(1), Nanos(10_000_000))]));
+        (model.caps.batch, model.demand.slow_per_s) = (BatchSize(1), 200.0);
+        let (mut worth, mut plan) = (Worth::default(), Plan::default());
+        let mut seconds = 0..;
+        let mut after = |count: usize, hit_rate: f64| {
+            model.tally.recent_hit_rate = hit_rate;
+            for now in seconds.by_ref().take(count) {
+                let models = std::slice::from_ref(&model);
+                let now = Nanos::from_millis(1_000 * now);
+                with_view(models, &Running::default(), now, |device| {
+                    worth.update(device, &mut plan)
+                });
+            }
+            worth.extra[0].grown
+        };
+        // The device is asked for twice what it has.
+        let floor = FLOOR_SHARE * 0.5f64.powf(FLOOR_EXPONENT);
+        let starved = after(11, floor / 2.0);
+        assert!((starved - 10.0 * WEIGHT_GAIN_PER_S / 2.0).abs() < 1e-6, "{starved}");
+        let grown = after(1, floor * 0.9);
+        assert!((grown - starved - 0.1 * WEIGHT_GAIN_PER_S).abs() < 1e-6);
+        let fallen = after(1, floor * 1.1);
+        assert!((grown - fallen - 0.1 * WEIGHT_FALL * WEIGHT_GAIN_PER_S).abs() < 1e-6);
+        assert_eq!(after(100, 1.0), 0.0);
     }
 
     #[test]
