@@ -275,6 +275,9 @@ NETWORKS = [
     "inception_v3",
     "tinybert",
 ]
+# Of section h: items in a full batch, and requests a second for each network that two cores serve.
+FULL_BATCH = 8
+SERVED_PER_S = 2.0
 
 
 def e(bench: Bench):
@@ -447,54 +450,72 @@ def h(bench: Bench):
     """Memory of several instances of each network: shared weights and scratch, or a copy for each.
 
     One process serves every network with so many instances; the other has loaded each network as
-    often and serves each engine with one instance. Both run full batches without a pause under the
-    same fixed choice; what counts is the most resident memory meanwhile.
+    often and serves each engine with one instance. Policy and requests are the same, and what counts
+    is the most resident memory meanwhile: under the policy that ships with requests at a rate that
+    the machine can serve, and with every instance running full batches without a pause, which needs
+    as much working memory as there can be.
     """
     folder = reference_models(bench)
-    batch = 8
 
     def model(name, copy, limit):
         return (
             f'(name: "{name}{copy}", engine: Onnx("{folder / name / "model.onnx"}"), '
-            f"slo: Ms(600000), max_batch: {batch}, max_instances: {limit})"
+            f"slo: Ms(600000), max_batch: {FULL_BATCH}, max_instances: {limit})"
         )
 
-    for instances in [2, 4]:
-        shared = [model(name, "", instances) for name in NETWORKS]
-        copies = [model(name, f"_{i}", 1) for name in NETWORKS for i in range(instances)]
-        seen = {
-            "shared": memory_at_work(bench, shared, batch, instances),
-            "copies": memory_at_work(bench, copies, batch, 1),
-        }
-        alive = {name: s["instances"] for name, s in seen.items()}
-        if alive["shared"] != alive["copies"]:
-            raise RuntimeError(f"not the same instances on both sides: {alive}")
-        yield Row(
-            "h",
-            f"memory saved by sharing, {instances} instances of each of six networks",
-            100 * (1 - seen["shared"]["resident"] / seen["copies"]["resident"]),
-            ">=",
-            38.0,
-            "%",
-            detail={
-                "instances": alive["shared"],
-                **{f"{name}_mib": round(s["resident"] / 2**20) for name, s in seen.items()},
-                **{f"{name}_mean_batch": round(s["mean_batch"], 2) for name, s in seen.items()},
-            },
-        )
+    for what, policy, load in [
+        ("sac", "Sac", served_load),
+        ("all running full batches", f"Fixed(batch: {FULL_BATCH}, instances: {{}})", full_load),
+    ]:
+        for instances in [2, 4]:
+            copies = [f"_{i}" for i in range(instances)]
+            sides = {
+                "shared": ([(name, "") for name in NETWORKS], instances),
+                "copies": ([(name, copy) for name in NETWORKS for copy in copies], 1),
+            }
+            seen = {}
+            for side, (names, limit) in sides.items():
+                models = [model(name, copy, limit) for name, copy in names]
+                arguments = load([name + copy for name, copy in names], limit)
+                seen[side] = memory_at_work(bench, models, policy.format(limit), arguments, limit)
+            alive = {side: s["instances"] for side, s in seen.items()}
+            if alive["shared"] != alive["copies"]:
+                raise RuntimeError(f"not the same instances on both sides: {alive}")
+            yield Row(
+                "h",
+                f"memory saved by sharing, {instances} instances of six networks, {what}",
+                100 * (1 - seen["shared"]["resident"] / seen["copies"]["resident"]),
+                ">=",
+                38.0,
+                "%",
+                detail={
+                    "instances": alive["shared"],
+                    **{f"{side}_mib": round(s["resident"] / 2**20) for side, s in seen.items()},
+                    **{f"{side}_mean_batch": round(s["mean_batch"], 2) for side, s in seen.items()},
+                },
+            )
 
 
-def memory_at_work(bench: Bench, models: list, batch: int, instances: int) -> dict:
-    """The most resident memory while every instance has run full batches."""
-    options = f"policy: Fixed(batch: {batch}, instances: {instances}), device: Rten,"
+def served_load(names: list, _instances: int) -> list:
+    """Some requests a second for each network, shared out among its copies."""
+    rate = SERVED_PER_S * len(NETWORKS) / len(names)
+    return [argument for name in names for argument in ("--model", f"{name}={rate}")]
+
+
+def full_load(_names: list, instances: int) -> list:
+    """Two full batches outstanding for each instance."""
+    return ["--concurrency", str(2 * FULL_BATCH * instances), "--shm"]
+
+
+def memory_at_work(bench: Bench, models: list, policy: str, load: list, instances: int) -> dict:
+    """The most resident memory until there have been four executions for each instance."""
+    options = f"policy: {policy}, device: Rten,"
     with servers.bcedge(bench.binaries, f"[{', '.join(models)}]", options) as server:
-        load = ["--concurrency", str(2 * batch * instances), "--shm"]
         resident, begun = 0, time.monotonic()
         with clients.bcedge_load_under_way(bench.binaries, server.socket, *load):
             while True:
                 resident = max(resident, server.memory_bytes()["resident"])
                 models_now = servers.snapshot(server)["models"]
-                # Each instance several times.
                 if all(m["counters"]["executions"] >= 4 * instances for m in models_now):
                     break
                 if time.monotonic() - begun > clients.LIMIT_S:
