@@ -3,8 +3,10 @@
 //! `cargo bench --bench scheduler`. A simulated minute of the modelled Orin Nano at 0.6, 0.9 and 1.2
 //! of its capacity drives the shipping pipeline, so the queues, the running batches and the caches
 //! are what they are in use; the clock stands around the policy's own calls. *decide* is the slot's
-//! choice for all six models, with everything it looks at; *dispatch* is what to start at an arrival
-//! or a completion. First come the quantiles, which the target is about (p99 of both at most 20 µs),
+//! choice for all six models, with everything it looks at. `sac`'s decisions stay for six slots and the
+//! models take turns, so a slot masks for six and renews one; *anew* is the same slot for a policy made
+//! for it, which decides for all six and has nothing in the caches. *dispatch* is what to start at an
+//! arrival or a completion. First come the quantiles, which the target is about (p99 of both at most 20 µs),
 //! and those of a whole step of the learner that ships, with a batch of 128 (at most 3 ms); then
 //! criterion's means. Each p99 stands as a share of its limit, too.
 
@@ -41,10 +43,19 @@ struct Taken {
     dispatch: Vec<Duration>,
 }
 
-#[derive(Debug)]
+type Make = Box<dyn Fn() -> Box<dyn Policy> + Send>;
+
 struct Timed {
     policy: Box<dyn Policy>,
+    /// Makes the policy that is timed in a slot in its place, if it is to decide for all models.
+    anew: Option<Make>,
     taken: Arc<Mutex<Taken>>,
+}
+
+impl std::fmt::Debug for Timed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Timed").field("policy", &self.policy).finish_non_exhaustive()
+    }
 }
 
 impl Policy for Timed {
@@ -53,10 +64,17 @@ impl Policy for Timed {
     }
 
     fn decide(&mut self, device: &DeviceView<'_>, models: &[ModelId], caps: &mut [Caps]) {
+        let mut anew = self.anew.as_ref().map(|make| (make(), caps.to_vec()));
         let begun = Instant::now();
-        self.policy.decide(device, models, caps);
+        match &mut anew {
+            Some((policy, caps)) => policy.decide(device, models, caps),
+            None => self.policy.decide(device, models, caps),
+        }
         let took = begun.elapsed();
         self.taken.lock().expect("one thread").decide.push(took);
+        if anew.is_some() {
+            self.policy.decide(device, models, caps);
+        }
     }
 
     fn dispatch(&mut self, device: &DeviceView<'_>, ready: &[ModelId]) -> Dispatch {
@@ -75,15 +93,20 @@ fn bench() -> Bench {
 }
 
 /// All calls of a minute.
-fn minute(bench: &Bench, name: &str, level: f64) -> Taken {
+fn minute(bench: &Bench, name: &'static str, level: f64, anew: bool) -> Taken {
     let taken = Arc::new(Mutex::new(Taken::default()));
     let trained = Trained::shipped();
     let policies = bench.surfaces.models.iter().map(|model| {
         let instances = InstanceCount(model.max_instances);
-        let config = PolicyConfig::default();
-        let policy = scheduler::make_named(name, &config, model.max_batch, instances, &trained);
-        let policy = policy.expect("a policy of this program");
-        Box::new(Timed { policy, taken: taken.clone() }) as Box<dyn Policy>
+        let (max_batch, trained) = (model.max_batch, trained.clone());
+        let make: Make = Box::new(move || {
+            let config = PolicyConfig::default();
+            let policy = scheduler::make_named(name, &config, max_batch, instances, &trained);
+            policy.expect("a policy of this program")
+        });
+        let policy = make();
+        Box::new(Timed { policy, anew: anew.then_some(make), taken: taken.clone() })
+            as Box<dyn Policy>
     });
     let plan = Load::Steady { level }.plan(&bench.surfaces, CAPACITY_PER_S, WARM_UP, end(SECONDS));
     bench.run(&plan, policies.collect(), SECONDS, 1).expect("a load that is possible");
@@ -145,10 +168,12 @@ fn decisions(criterion: &mut Criterion) {
     let bench = bench();
     for name in POLICIES {
         for level in LEVELS {
-            let Taken { decide, dispatch } = minute(&bench, name, level);
+            let Taken { decide, dispatch } = minute(&bench, name, level, false);
             let decide = quantiles(decide, DECISION_LIMIT);
+            let anew = quantiles(minute(&bench, name, level, true).decide, DECISION_LIMIT);
             let dispatch = quantiles(dispatch, DECISION_LIMIT);
             println!("{name:<8} {level:.1} of capacity  decide   {decide}");
+            println!("{name:<8} {level:.1} of capacity  anew     {anew}");
             println!("{name:<8} {level:.1} of capacity  dispatch {dispatch}");
         }
     }
@@ -160,7 +185,7 @@ fn decisions(criterion: &mut Criterion) {
             b.iter_custom(|decisions| {
                 let (mut total, mut left) = (Duration::ZERO, decisions as usize);
                 while left > 0 {
-                    let calls = minute(&bench, "sac", level).decide;
+                    let calls = minute(&bench, "sac", level, false).decide;
                     let counted = left.min(calls.len());
                     total += calls[..counted].iter().sum::<Duration>();
                     left -= counted;

@@ -198,9 +198,9 @@ pub struct InsightSnapshot {
     /// Predicted execution time of each of them with nothing beside it, which is what the SLO is
     /// held against; empty while unknown.
     pub alone_us: Vec<u64>,
-    /// By action; 0 where it is not allowed.
+    /// By action, when the decision was taken; 0 where that was not allowed then.
     pub probabilities: Vec<f32>,
-    /// Why each action is not allowed; `None` where it is.
+    /// Why each action is not allowed now; `None` where it is.
     pub masked: Vec<Option<Mask>>,
     /// The one in force.
     pub action: usize,
