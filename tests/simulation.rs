@@ -336,6 +336,19 @@ fn every_mistake_in_a_scenario_is_told_at_its_place() {
             "mine.ron:3:",
             "the first of 1 item",
         ),
+        (
+            "(platforms: [Named(\"nano\")],\n slo_sets: [(name: \"a\", scale: 1.0),\n \
+             (name: \"b\", scale: 0.0)])",
+            "mine.ron:3:21",
+            "above 0",
+        ),
+        (
+            "(platforms: [Named(\"nano\")], loads: [\n (name: \"a\", shape: Rates(per_s: [1.0, 1.0, \
+             1.0, 1.0, 1.0, 1.0])),\n (name: \"b\", shape: Rates(per_s: [1.0]))])",
+            "mine.ron:3:",
+            "1 rates for 6 networks",
+        ),
+        ("(platforms: [Named(\"nano\"),\n Named(\"nanno\")])", "mine.ron:2:2", "orin_nano"),
     ];
     for (text, place, what) in cases {
         let problems = problems(text);

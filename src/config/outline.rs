@@ -45,6 +45,31 @@ impl Entry {
         self.field(key).or_else(|| self.children.iter().find_map(|child| child.find(key)))
     }
 
+    /// What a path such as `loads.1.factor` names: fields, anywhere inside, and numbers of list
+    /// items. When it is not all there, such as a field that was left out, the deepest that is.
+    pub fn at(&self, path: &str) -> &Entry {
+        let mut here = self;
+        for name in path.split('.') {
+            let next = match name.parse::<usize>() {
+                Ok(number) => here.list().children.get(number),
+                Err(_) => here.find(name),
+            };
+            match next {
+                Some(next) => here = next,
+                None => break,
+            }
+        }
+        here
+    }
+
+    /// The list, in `Some([…])` the one inside.
+    fn list(&self) -> &Entry {
+        match &self.children[..] {
+            [only] if only.key.is_empty() && !only.removable => only.list(),
+            _ => self,
+        }
+    }
+
     /// From the root down to the deepest entry that holds or touches the byte offset `at`.
     pub fn path_to(&self, at: usize) -> Vec<&Entry> {
         let mut path = vec![self];
@@ -297,6 +322,12 @@ mod tests {
         assert_eq!(items, ["1", "Two(3)", "(four: '(')"]);
         assert_eq!(text(root.find("four").unwrap()), "four: '('");
         assert_eq!(text(root.find("d").unwrap()), "d: r#\"raw \" (\"#");
+        let at = |path| source[root.at(path).value_span.clone()].to_string();
+        assert_eq!(at("b.1"), "Two(3)");
+        assert_eq!(at("b.2.four"), "'('");
+        assert_eq!(at("b.2.five"), at("b.2"), "as far as it goes");
+        let wrapped = Entry::root("(e: Some([(f: 1), (f: 2)]))");
+        assert_eq!(wrapped.at("e.1.f").value_span, 22..23);
         let path = root.path_to(source.find("four").unwrap());
         assert_eq!(path.iter().map(|e| e.key.as_str()).collect::<Vec<_>>(), ["", "b", "", "four"]);
     }

@@ -42,13 +42,13 @@ pub fn check_text(file: &str, source: String) -> (Option<Config>, Report) {
 }
 
 /// Reads any other RON file as strictly as the configuration: every problem at its place. `check`
-/// finds what is wrong with a value whose parts are each valid, and names the field.
+/// finds what is wrong with a value whose parts are each valid, and names where: [`Entry::at`].
 ///
 /// # Errors
 /// Everything that is wrong with the file, as one text for the operator.
 pub fn load_strictly<T: DeserializeOwned>(
     path: &Path,
-    check: impl FnOnce(&T) -> Vec<(&'static str, String)>,
+    check: impl FnOnce(&T) -> Vec<(String, String)>,
 ) -> Result<T, ConfigErrors> {
     let file = path.display().to_string();
     match read(path) {
@@ -67,12 +67,11 @@ pub fn load_strictly<T: DeserializeOwned>(
 pub fn parse_strictly<T: DeserializeOwned>(
     file: &str,
     source: String,
-    check: impl FnOnce(&T) -> Vec<(&'static str, String)>,
+    check: impl FnOnce(&T) -> Vec<(String, String)>,
 ) -> Result<T, ConfigErrors> {
     let (value, report) = check_as(file, source, |value: &T, reader| {
-        let problem = |(field, what): (&str, String)| match reader.root.find(field) {
-            Some(entry) => Problem::error(entry.value_span.clone(), what),
-            None => Problem::of_file(what),
+        let problem = |(path, what): (String, String)| {
+            Problem::error(reader.root.at(&path).value_span.clone(), what)
         };
         check(value).into_iter().map(problem).collect()
     });

@@ -91,13 +91,13 @@ impl Platform {
     }
 
     /// What is wrong with it although each field is valid, by field.
-    pub fn check(&self) -> Vec<(&'static str, String)> {
+    pub fn check(&self) -> Vec<(String, String)> {
         if self.reserved_mib < self.memory_mib {
             return Vec::new();
         }
         let (reserved, memory) = (self.reserved_mib, self.memory_mib);
         vec![(
-            "reserved_mib",
+            "reserved_mib".into(),
             format!("{reserved} MiB are reserved of {memory} MiB; less is expected"),
         )]
     }

@@ -162,12 +162,12 @@ impl Scenario {
         config::parse_strictly(file, text.into(), Scenario::check)
     }
 
-    /// What is wrong although each field is valid, with the field it is about.
-    fn check(&self) -> Vec<(&'static str, String)> {
+    /// What is wrong although each field is valid, with the place it is about.
+    fn check(&self) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
-        let mut need = |field, ok: bool, what: &str| {
+        let mut need = |field: &str, ok: bool, what: &str| {
             if !ok {
-                wrong.push((field, what.to_string()));
+                wrong.push((field.to_string(), what.to_string()));
             }
         };
         need("platforms", !self.platforms.is_empty(), "the list is empty; at least one platform");
@@ -175,35 +175,40 @@ impl Scenario {
         need("networks", (1..=MAX_NETWORKS).contains(&networks), "from 1 to 64 networks");
         need("slo_sets", self.slo_sets.as_ref().is_none_or(|sets| !sets.is_empty()), "no SLO sets");
         need("loads", self.loads.as_ref().is_none_or(|loads| !loads.is_empty()), "no loads");
-        for set in self.slo_sets.iter().flatten() {
-            need("scale", set.scale > 0.0, "a scale has to be above 0");
-            let is_factor = |factor: &f64| *factor > 0.0 && *factor <= 1_000.0;
-            need("factors", set.factors.iter().all(is_factor), "factors are above 0, up to 1000");
+        for (i, set) in self.slo_sets.iter().flatten().enumerate() {
+            need(&format!("slo_sets.{i}.scale"), set.scale > 0.0, "a scale has to be above 0");
+            let valid = set.factors.iter().all(|&factor| factor > 0.0 && factor <= 1_000.0);
+            need(&format!("slo_sets.{i}.factors"), valid, "factors are above 0, up to 1000");
         }
-        for platform in &self.platforms {
+        for (i, platform) in self.platforms.iter().enumerate() {
+            let place = |field: &str| format!("platforms.{i}.{field}");
             match platform {
-                PlatformSource::Modelled(platform) => wrong.extend(platform.check()),
-                PlatformSource::Timed(timed) => wrong.extend(timed.check()),
+                PlatformSource::Modelled(platform) => wrong.extend(within(place, platform.check())),
+                PlatformSource::Timed(timed) => wrong.extend(within(place, timed.check())),
                 PlatformSource::Named(name) => {
-                    wrong.extend(Modelled::built_in(name).err().map(|what| ("platforms", what)));
+                    let what = Modelled::built_in(name).err();
+                    wrong.extend(what.map(|what| (format!("platforms.{i}"), what)));
                 }
             }
         }
-        for network in self.networks.iter().flatten() {
-            wrong.extend(network.network().err().map(|what| ("networks", what)));
+        for (i, network) in self.networks.iter().flatten().enumerate() {
+            let what = network.network().err();
+            wrong.extend(what.map(|what| (format!("networks.{i}"), what)));
         }
-        for name in self.policies.iter().flatten() {
-            wrong.extend(roster::named(name).err().map(|what| ("policies", what)));
+        for (i, name) in self.policies.iter().flatten().enumerate() {
+            let what = roster::named(name).err();
+            wrong.extend(what.map(|what| (format!("policies.{i}"), what)));
         }
-        for load in self.loads.iter().flatten() {
+        for (i, load) in self.loads.iter().flatten().enumerate() {
             let models = self.platforms.iter().map(|platform| match platform {
                 PlatformSource::Timed(timed) => timed.timings.len(),
                 _ => self.networks.as_ref().map_or_else(|| network::reference().len(), Vec::len),
             });
-            wrong.extend(models.filter_map(|models| load.shape.check(models)).next());
+            let flaw = models.filter_map(|models| load.shape.check(models)).next();
+            wrong.extend(flaw.map(|(field, what)| (format!("loads.{i}.shape.{field}"), what)));
         }
         if wrong.is_empty() {
-            wrong.extend(self.ready().err().map(|what| ("platforms", what)));
+            wrong.extend(self.ready().err().map(|what| ("platforms".to_string(), what)));
         }
         wrong
     }
@@ -274,13 +279,21 @@ impl NetworkSource {
     }
 }
 
+/// Flaws of a part as flaws of the whole.
+fn within(
+    place: impl Fn(&str) -> String,
+    flaws: Vec<(String, String)>,
+) -> impl Iterator<Item = (String, String)> {
+    flaws.into_iter().map(move |(field, what)| (place(&field), what))
+}
+
 impl Timed {
-    fn check(&self) -> Vec<(&'static str, String)> {
+    fn check(&self) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
         if !(1..=MAX_NETWORKS).contains(&self.timings.len()) {
-            wrong.push(("timings", format!("from 1 to {MAX_NETWORKS} models")));
+            wrong.push(("timings".into(), format!("from 1 to {MAX_NETWORKS} models")));
         }
-        for timing in &self.timings {
+        for (i, timing) in self.timings.iter().enumerate() {
             let rows = &timing.executions;
             let ascending =
                 rows.windows(2).all(|rows| rows[0].0 < rows[1].0 && rows[0].1 <= rows[1].1);
@@ -297,7 +310,7 @@ impl Timed {
                      to 1",
                     timing.name
                 );
-                wrong.push(("executions", what));
+                wrong.push((format!("timings.{i}.executions"), what));
             }
         }
         wrong
