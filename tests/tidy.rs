@@ -18,8 +18,8 @@ const DIRECTIONS: [(&str, &[&str]); 21] = [
     ("telemetry", &["pipeline", "scheduler", "units"]),
     ("models", &["units"]),
     ("workload", &["units"]),
-    ("engine", &["config", "models", "units"]),
-    ("profiler", &["chart", "config", "engine", "scheduler", "units"]),
+    ("engine", &["config", "files", "models", "units"]),
+    ("profiler", &["chart", "config", "engine", "files", "scheduler", "units"]),
     ("server", &["config", "doorbell", "engine", "pipeline", "telemetry", "units"]),
     ("client", &["engine", "server", "telemetry", "units"]),
     // Of the scheduler only its utility, so that both sides judge by one definition.

@@ -1,9 +1,8 @@
-//! Profiles as files: read with errors that have a place, and written whole.
+//! Profiles as files: read with errors that have a place.
 
 use super::ProfileError;
+use crate::files;
 use ron::error::SpannedError;
-use std::fs;
-use std::io::{Read, Write};
 use std::path::Path;
 
 /// A combination takes some hundred bytes; what is longer is something else.
@@ -11,20 +10,13 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// The text of a file that may be a profile.
 pub(super) fn read(path: &Path) -> Result<String, ProfileError> {
-    let io = |source: std::io::Error| match source.kind() {
+    let corrupt = |reason: String| ProfileError::Corrupt { path: path.to_owned(), reason };
+    let unreadable = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::NotFound => ProfileError::Missing(path.to_owned()),
+        std::io::ErrorKind::FileTooLarge => corrupt(" is too long to be a profile".into()),
         _ => ProfileError::Io { path: path.to_owned(), source },
     };
-    let corrupt = |reason: String| ProfileError::Corrupt { path: path.to_owned(), reason };
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .map_err(io)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(corrupt(" is too long to be a profile".into()));
-    }
+    let bytes = files::read(path, MAX_FILE_BYTES).map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|error| corrupt(format!(": {}", error.utf8_error())))
 }
 
@@ -62,20 +54,4 @@ fn field_before(text: &str, line: usize, column: usize) -> Option<&str> {
         }
     }
     None
-}
-
-/// Replaces the file at `path`: a reader sees the old content or the new, also after a crash.
-///
-/// # Errors
-/// The system's; the old file is intact then.
-pub fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .prefix(".profile")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }

@@ -22,7 +22,6 @@ mod store;
 pub use campaign::{Campaign, End, News, Request, Subject};
 pub use design::{Kind, Member, combinations, load};
 pub use device::device_name;
-pub use file::write_whole;
 pub use knowledge::{interference, interference_samples, predictor};
 pub use measure::{Effort, Failure, Part, together};
 pub use memory::{Reading, evaluate as evaluate_memory, read_memory};

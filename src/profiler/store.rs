@@ -5,6 +5,7 @@ use super::{Beside, Neighbour, Point};
 use super::{fields, file};
 use crate::config::Config;
 use crate::engine::{Engine, FileStamp, onnx_check};
+use crate::files;
 use crate::units::{BatchSize, InstanceCount};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
@@ -247,7 +248,7 @@ impl Profile {
         let path = profile_path(model_file);
         ron::ser::to_string_pretty(self, ron::ser::PrettyConfig::default())
             .map_err(std::io::Error::other)
-            .and_then(|text| file::write_whole(&path, text.as_bytes()))
+            .and_then(|text| files::replace(&path, text.as_bytes()))
             .map_err(|source| ProfileError::Io { path: path.clone(), source })?;
         Ok(path)
     }

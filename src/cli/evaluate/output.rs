@@ -1,5 +1,6 @@
 //! What an evaluation says: on the terminal, as JSON, and as a page.
 
+use crate::files;
 use crate::sim::platform::Platform;
 use crate::sim::published::{Published, published as all_published};
 use crate::suite::ablation::Ablation;
@@ -10,7 +11,6 @@ use crate::suite::table;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 /// Of the JSON file's form.
@@ -152,7 +152,6 @@ fn folder_of(path: &Path) -> &Path {
 fn temporary(folder: &Path) -> Result<tempfile::NamedTempFile, String> {
     tempfile::Builder::new()
         .prefix(".bcedge-evaluate")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(folder)
         .map_err(|error| format!("can't write into {}: {error}", folder.display()))
 }
@@ -162,10 +161,6 @@ fn temporary(folder: &Path) -> Result<tempfile::NamedTempFile, String> {
 /// # Errors
 /// With the path and the reason; the old file is intact then.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), String> {
-    let mut file = temporary(folder_of(path))?;
-    file.write_all(content)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(|error| format!("can't write {}: {error}", path.display()))?;
-    file.persist(path).map_err(|error| format!("can't write {}: {error}", path.display()))?;
-    Ok(())
+    files::replace(path, content)
+        .map_err(|error| format!("can't write {}: {error}", path.display()))
 }

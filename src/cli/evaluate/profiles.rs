@@ -102,7 +102,8 @@ pub(super) fn model(profile: &Profile, models: usize) -> MeasuredModel {
 mod tests {
     use super::*;
     use crate::engine::FileStamp;
-    use crate::profiler::{Memory, Point, write_whole};
+    use crate::files;
+    use crate::profiler::{Memory, Point};
     use crate::units::{BatchSize, InstanceCount};
 
     fn profile(device: &str) -> Profile {
@@ -148,7 +149,7 @@ mod tests {
     fn save(folder: &Path, name: &str, profile: &Profile) {
         std::fs::create_dir_all(folder.join(name)).unwrap();
         let text = ron::ser::to_string_pretty(profile, Default::default()).unwrap();
-        write_whole(&folder.join(name).join("profile.ron"), text.as_bytes()).unwrap();
+        files::replace(&folder.join(name).join("profile.ron"), text.as_bytes()).unwrap();
     }
 
     #[test]

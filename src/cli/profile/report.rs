@@ -1,5 +1,6 @@
 //! What was measured, as tables, and as a picture next to each profile.
 
+use crate::files;
 use crate::profiler::{self, Beside, Point, Profile, profile_path, repeat_error};
 use crate::scheduler::interference::judge::{Judgement, cross_validate};
 use crate::telemetry::format::{bytes, rate};
@@ -58,7 +59,7 @@ fn judged(judgement: &Judgement) -> String {
 
 fn draw(file: &Path, profile: &Profile) -> Result<PathBuf, String> {
     let path = profile_path(file).with_extension("svg");
-    profiler::write_whole(&path, profiler::picture(profile).as_bytes())
+    files::replace(&path, profiler::picture(profile).as_bytes())
         .map_err(|e| format!("can't write {}: {e}", path.display()))?;
     Ok(path)
 }

@@ -10,9 +10,9 @@ pub use super::progress::OnProgress;
 use super::spec::PlanSpec;
 use crate::engine::cuda::{self, Device, Stream};
 use crate::engine::{ModelSpec, onnx_check};
+use crate::files;
 use crate::units::BatchSize;
 use std::ffi::CString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -232,16 +232,5 @@ fn read_cache(file: &Path) -> Vec<u8> {
 
 /// Writes a file so that it is there whole or not at all.
 fn write_whole(file: &Path, content: &[u8]) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", file.display());
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut unfinished = tempfile::Builder::new()
-        .prefix(".plan.")
-        // Temporary files are private to their maker; a plan is for everyone whom the umask lets.
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .map_err(failed)?;
-    unfinished.write_all(content).map_err(failed)?;
-    unfinished.as_file().sync_all().map_err(failed)?;
-    unfinished.persist(file).map_err(|error| failed(error.error))?;
-    Ok(())
+    files::replace(file, content).map_err(|error| format!("{}: {error}", file.display()))
 }
