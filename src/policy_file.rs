@@ -1,8 +1,8 @@
 //! Files of trained policies and of training runs.
 
 use crate::files;
-use crate::scheduler::sac::{Actor, Learner, SacConfig};
-use crate::scheduler::trained::layout;
+use crate::scheduler::sac::{Actor, Layout, Learner, SacConfig};
+use crate::scheduler::trained::{Trained, sac_layout};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,20 +18,33 @@ pub enum PolicyFileError {
     Refused { path: PathBuf, reason: String },
 }
 
-/// Reads a policy, with what its description says made it.
+/// Reads a policy of this layout, with what its description says made it.
 ///
 /// # Errors
 /// When it can't be read, is damaged, or is for other observations or actions.
-pub fn load(path: &Path) -> Result<(Actor, String), PolicyFileError> {
-    Actor::from_bytes(&read(path)?, &layout()).map_err(|error| refused(path, &error))
+pub fn load(path: &Path, layout: &Layout) -> Result<(Actor, String), PolicyFileError> {
+    Actor::from_bytes(&read(path)?, layout).map_err(|error| refused(path, &error))
+}
+
+/// Reads the policy `sac` to decide with, without learning.
+///
+/// # Errors
+/// As [`load`].
+pub fn trained(path: &Path) -> Result<Trained, PolicyFileError> {
+    load(path, &sac_layout()).map(|(actor, _)| Trained::with(actor))
 }
 
 /// Writes a policy: whole or not at all.
 ///
 /// # Errors
 /// When it can't be written; the old file is as it was.
-pub fn save(path: &Path, actor: &Actor, made_by: &str) -> Result<(), PolicyFileError> {
-    let content = actor.to_bytes(&layout(), made_by).map_err(|error| refused(path, &error))?;
+pub fn save(
+    path: &Path,
+    actor: &Actor,
+    layout: &Layout,
+    made_by: &str,
+) -> Result<(), PolicyFileError> {
+    let content = actor.to_bytes(layout, made_by).map_err(|error| refused(path, &error))?;
     write(path, &content)
 }
 
@@ -39,17 +52,26 @@ pub fn save(path: &Path, actor: &Actor, made_by: &str) -> Result<(), PolicyFileE
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_learner(path: &Path, config: SacConfig) -> Result<(Learner, String), PolicyFileError> {
+pub fn load_learner(
+    path: &Path,
+    layout: &Layout,
+    config: SacConfig,
+) -> Result<(Learner, String), PolicyFileError> {
     let content = read(path)?;
-    Learner::from_bytes(&content, &layout(), config).map_err(|error| refused(path, &error))
+    Learner::from_bytes(&content, layout, config).map_err(|error| refused(path, &error))
 }
 
 /// Writes a learner: whole or not at all.
 ///
 /// # Errors
 /// As [`save`].
-pub fn save_learner(path: &Path, learner: &Learner, made_by: &str) -> Result<(), PolicyFileError> {
-    let content = learner.to_bytes(&layout(), made_by).map_err(|error| refused(path, &error))?;
+pub fn save_learner(
+    path: &Path,
+    learner: &Learner,
+    layout: &Layout,
+    made_by: &str,
+) -> Result<(), PolicyFileError> {
+    let content = learner.to_bytes(layout, made_by).map_err(|error| refused(path, &error))?;
     write(path, &content)
 }
 

@@ -1,6 +1,8 @@
 //! `bcedge train`: trains the policy `sac` in the simulator.
 
 use crate::policy_file;
+use crate::scheduler::sac::{Layout, UpdateStats};
+use crate::scheduler::trained;
 use crate::sim::network;
 use crate::sim::platform::Platform;
 use crate::train::{Materials, Options, Round, Subject, Trainer};
@@ -14,9 +16,11 @@ Examples:
   bcedge train --out p.safetensors --without nano,yolov5s  without a platform and a network
   bcedge train --out p.safetensors             again after an interruption: goes on
 
-Progress is kept in OUT.training, beside the policy. While it runs it shows the gain over the planner
-in utility (of the exploring policy, which is below what it is worth), the entropy of the policy and
-its goal in nats, the temperature, and the critics' and the actor's losses.
+Progress is kept in OUT.training, beside the policy: a run that goes on has its networks and their
+optimisers, and plays anew what it remembered. While it runs it shows the utility and, in brackets,
+how much more that is than the planner's (both of the exploring policy, which is below what it is
+worth), the entropy of the policy and its goal in nats, the temperature, and the critics' and the
+actor's losses.
 To serve with the result, copy it to the `policy_file` of config.ron.";
 
 /// Steps between two savings.
@@ -52,6 +56,10 @@ impl Args {
     fn subject(&self) -> Subject {
         if self.batch_only { Subject::Tac } else { Subject::Sac }
     }
+
+    fn layout(&self) -> Layout {
+        if self.batch_only { trained::tac_layout() } else { trained::sac_layout() }
+    }
 }
 
 /// # Errors
@@ -69,23 +77,24 @@ pub fn run(args: Args) -> Result<(), String> {
     let style = ProgressStyle::with_template("{pos}/{len} steps {bar:24} {eta} left  {msg}");
     let bar =
         ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let mut gain = None;
+    let mut means = Means::default();
     while !trainer.is_done() {
         let round = trainer.round()?;
-        let mean = gain.map_or(round.gain, |mean: f64| mean + 0.05 * (round.gain - mean));
-        gain = Some(mean);
+        means.add(&round);
         let updates = trainer.learner().updates();
         bar.set_position(updates);
-        bar.set_message(in_words(mean, &round));
-        if round.setbacks > 0 {
-            bar.println(format!("step {updates}: {} updates were taken back", round.setbacks));
+        bar.set_message(in_words(&means, &round.stats));
+        if let Some(reason) = &round.reason {
+            let text =
+                format!("step {updates}: {} updates were taken back: {reason}", round.setbacks);
+            bar.suspend(|| eprintln!("{text}"));
         }
         if updates >= saved + STEPS_PER_SAVING || trainer.is_done() {
-            save(&trainer, &args.out, &state, &made_by)?;
+            save(&trainer, &args, &state, &made_by)?;
             saved = updates;
             // Where there is no bar, a line now and then.
             if bar.is_hidden() {
-                println!("step {updates}: {}", in_words(mean, &round));
+                println!("step {updates}: {}", in_words(&means, &round.stats));
             }
         }
     }
@@ -94,11 +103,33 @@ pub fn run(args: Args) -> Result<(), String> {
     Ok(())
 }
 
-fn in_words(gain: f64, round: &Round) -> String {
-    let stats = &round.stats;
+/// What the last rounds came to: a single one says little.
+#[derive(Default)]
+struct Means {
+    rounds: u64,
+    utility: f64,
+    gain: f64,
+}
+
+impl Means {
+    fn add(&mut self, round: &Round) {
+        self.rounds += 1;
+        let weight = (1.0 / self.rounds as f64).max(0.05);
+        self.utility += weight * (round.utility - self.utility);
+        self.gain += weight * (round.gain - self.gain);
+    }
+}
+
+fn in_words(means: &Means, stats: &UpdateStats) -> String {
     format!(
-        "gain {gain:+.4}  entropy {:.2} → {:.2}  temperature {:.1e}  losses {:.3} {:.3}",
-        stats.entropy, stats.target_entropy, stats.alpha, stats.critic_loss, stats.actor_loss
+        "utility {:.3} ({:+.4})  entropy {:.2} → {:.2}  temperature {:.1e}  losses {:.3} {:.3}",
+        means.utility,
+        means.gain,
+        stats.entropy,
+        stats.target_entropy,
+        stats.alpha,
+        stats.critic_loss,
+        stats.actor_loss
     )
 }
 
@@ -151,7 +182,7 @@ fn begin(args: &Args, options: Options, state: &Path, made_by: &str) -> Result<T
     if args.restart || !state.exists() {
         return Trainer::new(options);
     }
-    let loaded = policy_file::load_learner(state, options.sac.clone());
+    let loaded = policy_file::load_learner(state, &args.layout(), options.sac.clone());
     let (learner, theirs) = loaded.map_err(|e| e.to_string())?;
     if theirs != made_by {
         return Err(format!(
@@ -164,9 +195,10 @@ fn begin(args: &Args, options: Options, state: &Path, made_by: &str) -> Result<T
     Ok(Trainer::resume(options, learner))
 }
 
-fn save(trainer: &Trainer, out: &Path, state: &Path, made_by: &str) -> Result<(), String> {
-    policy_file::save_learner(state, trainer.learner(), made_by)
-        .and_then(|()| policy_file::save(out, &trainer.actor(), made_by))
+fn save(trainer: &Trainer, args: &Args, state: &Path, made_by: &str) -> Result<(), String> {
+    let layout = args.layout();
+    policy_file::save_learner(state, trainer.learner(), &layout, made_by)
+        .and_then(|()| policy_file::save(&args.out, &trainer.actor(), &layout, made_by))
         .map_err(|e| e.to_string())
 }
 
@@ -201,11 +233,31 @@ mod tests {
     }
 
     #[test]
+    fn progress_tells_the_return_entropy_temperature_and_losses() {
+        let round = |utility, gain| Round { utility, gain, ..Round::default() };
+        let mut means = Means::default();
+        means.add(&round(1.0, -0.02));
+        means.add(&round(2.0, 0.0));
+        let stats = UpdateStats {
+            entropy: 0.31,
+            target_entropy: 0.05,
+            alpha: 2e-3,
+            critic_loss: 0.125,
+            actor_loss: -0.5,
+            ..UpdateStats::default()
+        };
+        assert_eq!(
+            in_words(&means, &stats),
+            "utility 1.500 (-0.0100)  entropy 0.31 → 0.05  temperature 2.0e-3  losses 0.125 -0.500"
+        );
+    }
+
+    #[test]
     fn a_run_goes_on_where_it_stopped_and_only_with_its_own_options() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("p.safetensors");
         run(args(&out, 100)).unwrap();
-        let (_, made_by) = policy_file::load(&out).unwrap();
+        let (_, made_by) = policy_file::load(&out, &trained::sac_layout()).unwrap();
         assert!(made_by.starts_with("bcedge train --seed 3 --steps 100"), "{made_by}");
         run(args(&out, 100)).unwrap();
         let error = run(args(&out, 200)).unwrap_err();

@@ -15,7 +15,7 @@ pub(super) struct Brain {
     pub(super) shown: Arc<ArcSwap<LearningSnapshot>>,
     /// Where the weights came from that serving began with.
     pub(super) origin: String,
-    notices: mpsc::Receiver<Notice>,
+    pub(super) notices: mpsc::Receiver<Notice>,
 }
 
 impl Brain {
@@ -34,7 +34,7 @@ impl Brain {
         }
         let learning = config.scheduler.learning;
         let link = learner::start(trained.sac.clone(), file.clone(), learning, notices)?;
-        trained.experiences = Some(link.experiences.clone());
+        trained.online = Some(link.online());
         let shown = link.shown.clone();
         Ok(Brain { trained, link: Some(link), shown, origin, notices: notices_end })
     }

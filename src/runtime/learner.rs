@@ -4,13 +4,14 @@
 //! find its inbox full are dropped, and when it dies, serving goes on with the last weights.
 
 use super::unix_ms;
-use crate::policy_file;
+use crate::policy_file::{self, PolicyFileError};
 use crate::scheduler::actions::ACTIONS;
 use crate::scheduler::learned::{Experience, IMITATION};
 use crate::scheduler::observation::FEATURES;
 use crate::scheduler::sac::{
     Actor, Learner, Replay, SacConfig, Schedule, UpdateError, UpdateStats,
 };
+use crate::scheduler::trained::{Online, sac_layout};
 use crate::telemetry::snapshot::LearningSnapshot;
 use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
@@ -50,9 +51,9 @@ struct Pace {
 
 /// What the learner and the rest of the appliance share.
 pub(super) struct LearnerLink {
-    /// For [`crate::scheduler::trained::Trained::experiences`].
-    pub(super) experiences: SyncSender<Experience>,
-    /// Off: experiences are taken in, and nothing is learnt from them.
+    experiences: SyncSender<Experience>,
+    /// Off: experiences are taken in, and nothing is learnt from them. Off for good when the thread
+    /// has ended.
     pub(super) enabled: Arc<AtomicBool>,
     pub(super) shown: Arc<ArcSwap<LearningSnapshot>>,
     stop: Arc<AtomicBool>,
@@ -97,6 +98,7 @@ fn start_with(
         notices,
         pace,
         saved_updates: 0,
+        tried_updates: 0,
         rewards: Rewards::default(),
     };
     let thread = thread::Builder::new().name("learner".into()).spawn(move || side.run(settings))?;
@@ -104,6 +106,12 @@ fn start_with(
 }
 
 impl LearnerLink {
+    /// For [`crate::scheduler::trained::Trained::online`].
+    pub(super) fn online(&self) -> Online {
+        let (experiences, enabled) = (self.experiences.clone(), self.enabled.clone());
+        Online { experiences, enabled }
+    }
+
     /// Lets the thread save what it has learnt and end.
     pub(super) fn stop(self) {
         self.stop.store(true, Ordering::Release);
@@ -140,8 +148,18 @@ struct Side {
     shown: Arc<ArcSwap<LearningSnapshot>>,
     notices: mpsc::Sender<Notice>,
     pace: Pace,
+    /// Updates of the weights in the file.
     saved_updates: u64,
+    /// Updates when it was last tried to save them.
+    tried_updates: u64,
     rewards: Rewards,
+}
+
+/// Also when the thread panics: nobody learns any more, so nothing is to be explored.
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.enabled.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Mean reward of the decisions of about the last minute.
@@ -214,7 +232,7 @@ impl Side {
         if learner.updates().is_multiple_of(self.pace.updates_per_exchange) {
             self.actor.store(Arc::new(learner.actor()));
         }
-        if learner.updates() >= self.saved_updates + UPDATES_PER_SAVING {
+        if learner.updates() >= self.tried_updates + UPDATES_PER_SAVING {
             self.save(learner);
         }
         stats
@@ -222,9 +240,10 @@ impl Side {
 
     fn save(&mut self, learner: &Learner) {
         let made_by = format!("learnt while serving, {} updates", learner.updates());
-        self.saved_updates = learner.updates();
-        if let Err(error) = policy_file::save(&self.file, &learner.actor(), &made_by) {
-            self.notice(true, format!("what was learnt is not saved: {error}"));
+        self.tried_updates = learner.updates();
+        match policy_file::save(&self.file, &learner.actor(), &sac_layout(), &made_by) {
+            Ok(()) => self.saved_updates = learner.updates(),
+            Err(error) => self.notice(true, format!("what was learnt is not saved: {error}")),
         }
     }
 
@@ -264,19 +283,29 @@ impl Side {
 }
 
 /// The weights to serve with: those the last run left in `file`, else the shipped ones; and what the
-/// operator should hear of it.
+/// operator should hear of it. A file that is refused is put aside, since what is learnt from now on
+/// is to be saved in its place.
 pub(super) fn weights(file: &Path, shipped: &(Actor, String)) -> (Actor, String, Option<Notice>) {
     use crate::telemetry::snapshot::Level;
     if !file.exists() {
         return (shipped.0.clone(), "shipped".into(), None);
     }
-    match policy_file::load(file) {
+    match policy_file::load(file, &sac_layout()) {
         Ok((actor, made_by)) => {
             let text = format!("the policy of {} is used: {made_by}", file.display());
             (actor, file.display().to_string(), Some((Level::Info, text)))
         }
         Err(error) => {
-            let text = format!("{error}; the shipped policy is used");
+            let mut text = format!("{error}; the shipped policy is used");
+            if let PolicyFileError::Refused { .. } = error {
+                let mut aside = file.as_os_str().to_owned();
+                aside.push(".refused");
+                let moved = std::fs::rename(file, &aside);
+                text += &match moved {
+                    Ok(()) => format!(", and the file is kept as {}", Path::new(&aside).display()),
+                    Err(error) => format!(", and the file can't be put aside: {error}"),
+                };
+            }
             (shipped.0.clone(), "shipped".into(), Some((Level::Warn, text)))
         }
     }
@@ -285,7 +314,9 @@ pub(super) fn weights(file: &Path, shipped: &(Actor, String)) -> (Actor, String,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheduler::trained::shipped_sac;
+    use crate::runtime::brain::Brain;
+    use crate::scheduler::trained::{Trained, shipped_sac};
+    use crate::telemetry::snapshot::Level;
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
     use tempfile::TempDir;
@@ -314,9 +345,12 @@ mod tests {
     }
 
     fn running(file: &Path, settings: SacConfig, experiences: usize) -> Running {
+        running_at(file, settings, Pace { duty: 0.5, updates_per_exchange: 5 }, experiences)
+    }
+
+    fn running_at(file: &Path, settings: SacConfig, pace: Pace, experiences: usize) -> Running {
         let actor = Arc::new(ArcSwap::from_pointee(shipped_sac().0.clone()));
         let (sender, notices) = mpsc::channel();
-        let pace = Pace { duty: 0.5, updates_per_exchange: 5 };
         let link = start_with(actor.clone(), file.into(), true, sender, settings, pace).unwrap();
         let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
         for _ in 0..experiences {
@@ -365,6 +399,56 @@ mod tests {
         assert_eq!(origin, "shipped");
         let text = notice.unwrap().1;
         assert!(text.contains("policy.safetensors") && text.contains("shipped policy"), "{text}");
+        // What is saved later must not take its place.
+        assert!(!file.exists());
+        let aside = dir.path().join("policy.safetensors.refused");
+        assert_eq!(std::fs::read(&aside).unwrap(), b"these are no weights");
+        assert!(text.contains(&aside.display().to_string()), "{text}");
+    }
+
+    #[test]
+    fn what_could_not_be_saved_is_not_shown_as_saved() {
+        let dir = TempDir::new().unwrap();
+        // A file where a folder has to be.
+        std::fs::write(dir.path().join("no_folder"), "").unwrap();
+        let file = dir.path().join("no_folder/policy.safetensors");
+        let learner = running(&file, config(), LEAST_REPLAY);
+        wait_until("some updates", || learner.link.shown.load().updates > 0);
+        let shown = learner.link.shown.clone();
+        learner.link.stop();
+        assert_eq!(shown.load().saved_updates, 0);
+        let (_, text) = learner.notices.recv().unwrap();
+        assert!(text.contains("not saved") && text.contains("policy.safetensors"), "{text}");
+    }
+
+    #[test]
+    fn when_the_learner_panics_the_policy_serves_on_and_explores_no_more() {
+        let dir = TempDir::new().unwrap();
+        // Nothing can work that little: the thread panics after its first update.
+        let pace = Pace { duty: 0.0, updates_per_exchange: 5 };
+        let learner = running_at(&dir.path().join("p.safetensors"), config(), pace, 0);
+        let Online { experiences, enabled } = learner.link.online();
+        assert!(enabled.load(Ordering::Relaxed));
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+        // Until nobody takes them any more.
+        while experiences.send(experience(&mut random)).is_ok() {}
+        wait_until("its end", || !learner.link.is_alive());
+        assert!(!enabled.load(Ordering::Relaxed), "nothing is explored any more");
+        assert!(**learner.actor.load() == shipped_sac().0);
+        // The policy is still one that decides, and tells the experiences that nobody takes.
+        let mut trained = Trained::with(shipped_sac().0.clone());
+        trained.online = Some(learner.link.online());
+        let mut brain = Brain {
+            trained,
+            link: Some(learner.link),
+            shown: Arc::default(),
+            origin: String::new(),
+            notices: learner.notices,
+        };
+        let (level, text) = brain.next_notice().unwrap();
+        assert_eq!(level, Level::Error);
+        assert!(text.contains("the learner has died"), "{text}");
+        assert_eq!(brain.next_notice(), None, "once is enough");
     }
 
     #[test]

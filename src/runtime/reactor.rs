@@ -120,6 +120,10 @@ impl Reactor {
         if let Some(link) = self.brain.link.take() {
             link.stop();
         }
+        // Perhaps that the last weights could not be saved.
+        while let Some((level, text)) = self.brain.next_notice() {
+            self.status.event(level, None, text);
+        }
         self.fleet.end();
     }
 

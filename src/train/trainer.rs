@@ -5,7 +5,9 @@ use super::world::{Materials, World};
 use crate::scheduler::actions::ACTIONS;
 use crate::scheduler::learned::{Choice, Experience, IMITATION, Steering};
 use crate::scheduler::observation::FEATURES;
-use crate::scheduler::sac::{Actor, Learner, Replay, SacConfig, Schedule, UpdateStats};
+use crate::scheduler::sac::{
+    Actor, Learner, Replay, SacConfig, Schedule, UpdateError, UpdateStats,
+};
 use crate::units::InstanceCount;
 use arc_swap::ArcSwap;
 use rand::{RngExt, SeedableRng};
@@ -84,15 +86,18 @@ impl Options {
 }
 
 /// How a round went.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Round {
-    /// Mean utility of the worlds that were played, less what the planner by itself reached in them:
-    /// an explorer's, below what the policy is worth.
+    /// Mean utility of the worlds that were played: an explorer's, below what the policy is worth.
+    pub utility: f64,
+    /// That, less what the planner by itself reached in them.
     pub gain: f64,
     /// Of the last update.
     pub stats: UpdateStats,
     /// Updates after which the learner went back to its last good weights.
     pub setbacks: u64,
+    /// Why, the last time.
+    pub reason: Option<UpdateError>,
 }
 
 /// A training run.
@@ -181,18 +186,19 @@ impl Trainer {
         let actor = Arc::new(ArcSwap::from_pointee(self.learner.actor()));
         let first = PLAY_SEEDS + self.options.seed * PLAY_SEEDS + self.round * WORLDS_PER_ROUND;
         let (materials, subject) = (&self.options.materials, self.options.subject);
-        let play = |first: u64| -> Result<(f64, Vec<Experience>), String> {
-            let (mut gain, mut kept) = (0.0, Vec::new());
+        let play = |first: u64| -> Result<(f64, f64, Vec<Experience>), String> {
+            let (mut utility, mut gain, mut kept) = (0.0, 0.0, Vec::new());
             for seed in first..first + WORLDS_PER_THREAD {
                 let world = World::random(materials, seconds(seed), seed)?;
                 let choose = || Choice::sampled(seed);
                 let steering = subject.steering(seed);
                 let Played { result, by_rule, experiences } =
                     rollout::play(&world, steering, &actor, choose, seed)?;
+                utility += result.utility / WORLDS_PER_ROUND as f64;
                 gain += (result.utility - by_rule.utility) / WORLDS_PER_ROUND as f64;
                 kept.extend(experiences);
             }
-            Ok((gain, kept))
+            Ok((utility, gain, kept))
         };
         let share = self.learner.updates() as f32 / self.options.updates.max(1) as f32;
         self.learner.slow_down(rate_at(share));
@@ -206,7 +212,10 @@ impl Trainer {
                 for _ in 0..UPDATES_PER_ROUND {
                     match learner.update(replay) {
                         Ok(update) => round.stats = update,
-                        Err(_) => round.setbacks += 1,
+                        Err(error) => {
+                            round.setbacks += 1;
+                            round.reason = Some(error);
+                        }
                     }
                 }
             }
@@ -214,8 +223,9 @@ impl Trainer {
             let played = players.into_iter().map(|player| player.join().unwrap_or_else(panicked));
             played.collect::<Result<Vec<_>, String>>()
         })?;
-        round.gain = played.iter().map(|(gain, _)| gain).sum();
-        for experience in played.iter().flat_map(|(_, experiences)| experiences) {
+        round.utility = played.iter().map(|(utility, ..)| utility).sum();
+        round.gain = played.iter().map(|(_, gain, _)| gain).sum();
+        for experience in played.iter().flat_map(|(.., experiences)| experiences) {
             // What is not finite is refused, and counts for nothing.
             let _ = self.replay.push(&experience.transition());
         }

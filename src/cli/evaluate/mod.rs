@@ -172,7 +172,7 @@ fn plan(args: &Args) -> Result<Grid, String> {
         (names, _) => names.iter().map(|name| roster::named(name)).collect::<Result<_, _>>()?,
     };
     let trained = match &args.policy {
-        Some(path) => Trained::with(policy_file::load(path).map_err(|e| e.to_string())?.0),
+        Some(path) => policy_file::trained(path).map_err(|e| e.to_string())?,
         None => Trained::shipped(),
     };
     let plan = Plan {

@@ -30,6 +30,7 @@ use experience::{Decision, Ledger};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) const NAME: &str = "sac";
 pub(super) const BATCH_ONLY_NAME: &str = "tac";
@@ -52,8 +53,9 @@ pub enum Choice {
     Greedy,
     /// By its probability: to explore.
     Sampled(Xoshiro256PlusPlus),
-    /// The most probable, and with this probability one by its probability: to go on learning.
-    Exploring(f32, Xoshiro256PlusPlus),
+    /// The most probable, and now and then, as long as the switch is on, one by its probability: to
+    /// go on learning.
+    Exploring(Arc<AtomicBool>, Xoshiro256PlusPlus),
     /// Not by the actor: what the planner allows itself.
     Rule,
 }
@@ -64,9 +66,9 @@ impl Choice {
         Choice::Sampled(Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 
-    /// The most probable but for a few, from a seed.
-    pub fn exploring(seed: u64) -> Choice {
-        Choice::Exploring(EXPLORED_SHARE, Xoshiro256PlusPlus::seed_from_u64(seed))
+    /// The most probable but for a few while `enabled`, from a seed.
+    pub fn exploring(enabled: Arc<AtomicBool>, seed: u64) -> Choice {
+        Choice::Exploring(enabled, Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 }
 
@@ -76,7 +78,8 @@ pub enum Steering {
     /// Limits for the planner, which dispatches: the policy `sac`.
     Planner,
     /// A batch size only, for so many instances of every model that take what is there: the policy
-    /// `tac`, the actor-critic that the paper compares with.
+    /// `tac`, after the actor-critic on batch sizes that BCEdge (arXiv 2305.01519) compares with. It
+    /// has the same observations, training and number of updates as `sac`.
     BatchOnly(InstanceCount),
 }
 
@@ -201,8 +204,9 @@ impl Sac {
         let picked = match &mut self.choice {
             Choice::Greedy => greedy(probabilities),
             Choice::Sampled(random) => sample(probabilities, random),
-            Choice::Exploring(share, random) => {
-                let explores = random.random::<f32>() < *share;
+            Choice::Exploring(enabled, random) => {
+                let explores =
+                    enabled.load(Ordering::Relaxed) && random.random::<f32>() < EXPLORED_SHARE;
                 if explores { sample(probabilities, random) } else { greedy(probabilities) }
             }
             Choice::Rule => Some(rule),
@@ -320,6 +324,29 @@ mod tests {
     }
 
     #[test]
+    fn tac_chooses_batch_sizes_for_the_instances_it_is_given_and_never_waits() {
+        // Untrained and sampled, so that all that it may choose comes up.
+        let config = SacConfig::new(FEATURES, ACTIONS);
+        let actor = Arc::new(ArcSwap::from_pointee(Learner::new(config, 3).unwrap().actor()));
+        let steering = Steering::BatchOnly(InstanceCount(2));
+        let mut tac = Sac::new(steering, actor, Choice::sampled(1), Learning::default());
+        let mut sizes = std::collections::BTreeSet::new();
+        for slot in 0..600u64 {
+            // One request, which has all the time in the world.
+            let model = model(1);
+            let now = ms(50 * slot);
+            let caps = decide(&mut tac, std::slice::from_ref(&model), now)[0];
+            assert_eq!(caps.instances, InstanceCount(2));
+            sizes.insert(caps.batch);
+            let dispatch = with_view(&[model], &Running::default(), now, |device| {
+                tac.dispatch(device, &[ModelId(0)])
+            });
+            assert!(matches!(dispatch, Dispatch::Start(ModelId(0), _)), "{dispatch:?}");
+        }
+        assert!(sizes.len() >= 3, "{sizes:?}");
+    }
+
+    #[test]
     fn what_is_not_allowed_gives_way_to_fewer_instances_before_smaller_batches() {
         let mut allowed = [true; ACTIONS];
         let at = |batch, instances| action_for(BatchSize(batch), InstanceCount(instances));
@@ -371,6 +398,27 @@ mod tests {
         }
         assert!(!changes.is_empty(), "it never changed its mind, so this shows nothing");
         assert!(changes.iter().all(|slot| slot % HOLD_SLOTS == 0), "{changes:?}");
+    }
+
+    #[test]
+    fn nothing_is_explored_while_learning_is_off() {
+        // Untrained, so that what is sampled is hardly ever the most probable.
+        let config = SacConfig::new(FEATURES, ACTIONS);
+        let actor = Learner::new(config, 3).unwrap().actor();
+        let actor = Arc::new(ArcSwap::from_pointee(actor));
+        let decisions = |choice| {
+            let actor = actor.clone();
+            let mut sac = Sac::new(Steering::Planner, actor, choice, Learning::default());
+            let slots = (0..HOLD_SLOTS as u64 * 200).map(|slot| ms(50 * slot));
+            slots.map(|now| decide(&mut sac, &[model(3)], now)[0]).collect::<Vec<_>>()
+        };
+        let greedy = decisions(Choice::Greedy);
+        let exploring = |on| decisions(Choice::exploring(Arc::new(AtomicBool::new(on)), 7));
+        assert_eq!(exploring(false), greedy);
+        let others =
+            exploring(true).iter().zip(&greedy).filter(|(one, other)| one != other).count();
+        let share = others as f64 / greedy.len() as f64;
+        assert!(share > 0.01 && share < 0.1, "{share}");
     }
 
     /// Experiences of 5 s of one model, whose requests each cost `cost(second)`.

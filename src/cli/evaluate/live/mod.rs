@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> Result<(), String> {
     let subject = super::subject(args, &policies)?;
     let loads = loads(args)?;
     let trained = match &args.policy {
-        Some(path) => Trained::with(policy_file::load(path).map_err(|e| e.to_string())?.0),
+        Some(path) => policy_file::trained(path).map_err(|e| e.to_string())?,
         None => Trained::shipped(),
     };
     output::check_writable(args.json.as_deref(), None)?;
