@@ -52,6 +52,17 @@ fn builds_profiles_serves_and_ends_with_a_table() {
         let ends = count("ok") + count("rejected") + count("expired") + count("failed");
         assert_eq!(ends, count("sent"), "{name}: every request ended once: {json}");
     }
+
+    // What a demo did not make is not its to replace.
+    let path = model.with_file_name("profile.ron");
+    let others = Profile { point_ms: 6_000, threads_per_instance: 3, ..profile };
+    others.save(&model).unwrap();
+    let before = fs::read(&path).unwrap();
+    let output = demo(folder.path(), &["--headless", "--seconds", "1"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("threads") && stderr.contains("it is kept"), "{stderr}");
+    assert_eq!(fs::read(&path).unwrap(), before);
 }
 
 #[test]

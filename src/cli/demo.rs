@@ -7,7 +7,7 @@ use crate::config::{Config, EngineConfig, ModelConfig};
 use crate::engine;
 use crate::load::{self, Load, LoadPlan, LoadReport, ModelRate};
 use crate::models::Reference;
-use crate::profiler::{self, Profile, Subject};
+use crate::profiler::{self, Profile, ProfileError, Subject, profile_path};
 use crate::runtime::Appliance;
 use crate::telemetry::snapshot::{ModelState, Snapshot};
 use crate::units::Nanos;
@@ -117,13 +117,26 @@ fn profile_missing(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// The model, if it can be opened and has no profile.
+/// The model, if it can be opened and has no profile that is worth keeping.
 fn subject(model: &ModelConfig, config: &Config) -> Option<Subject> {
     let file = model.engine.file()?;
     let engine = engine::open(model, config).ok()?;
     let subject = super::profile::subject(model, file, engine, true);
-    let is_missing = Profile::load(&subject.file, &*subject.engine, config).is_err();
-    is_missing.then_some(subject)
+    match Profile::load(&subject.file, &*subject.engine, config) {
+        Ok(_) => None,
+        Err(ProfileError::Missing(_)) => Some(subject),
+        // What took minutes is not given up for a glance; the appliance measures for itself.
+        Err(reason) if !is_glance(&subject.file) => {
+            eprintln!("{reason}; it is kept, and {} is measured for this run only", model.name);
+            None
+        }
+        Err(_) => Some(subject),
+    }
+}
+
+/// Whether the profile of that model file is another demo's.
+fn is_glance(model_file: &Path) -> bool {
+    Profile::read(&profile_path(model_file)).is_ok_and(|profile| profile.point_ms == 0)
 }
 
 /// Each model gets the same share of the device's time.

@@ -25,7 +25,8 @@ Examples:
   bcedge profile --fresh           once more from the beginning
 
 The result is engines/MODEL/profile.ron, with a picture of it in profile.svg. Each point is saved at
-once: Ctrl-C keeps what is measured, and the same command goes on from there.
+once: Ctrl-C keeps what is measured, and the same command goes on from there. Batch sizes are 1, 2, 4
+and so on and the largest, instances 1 to 8, 16 and so on and the most.
 
 Measure on a machine that does nothing else: the profile decides about batches and `slo: Auto`.
 Points during which the machine was not as fast as at the beginning are measured anew or marked.";
