@@ -96,7 +96,7 @@ fn small_grid(seed: u64) -> Grid {
             policies: vec!["fixed", "triton", "deadline"],
             runs: 2,
             shortened: 0.1,
-            effort: Effort { fair: 10, utility: 10 },
+            effort: Effort { fair: 10, utility: 10, counts: 4 },
             seed,
         },
         rules: Rules::default(),
@@ -221,7 +221,7 @@ fn utility_is_not_to_be_had_by_bad_service() {
         let heaviest = *ids.iter().max_by(|a, b| work(a).total_cmp(&work(b))).unwrap();
         for load in [Load::Steady { level: 0.9 }, Load::Steady { level: 1.3 }] {
             let plan = plan(&bench, &load, capacity_per_s);
-            let effort = Effort { fair: 60, utility: 60 };
+            let effort = Effort { fair: 60, utility: 60, counts: 4 };
             let hints = [serves.clone()];
             let found = oracles(&bench, &plan, SECONDS, &hints, effort, 2).unwrap();
             let run = |policies| bench.run(&plan, policies, SECONDS, 3).unwrap();

@@ -1,16 +1,13 @@
 //! What the scheduler predicts with, made of profiles.
 
 use super::{Features, Point, Profile, samples};
-use crate::scheduler::interference::{Sample, demand};
+use crate::scheduler::interference::{Sample, demand, is_lane};
 use crate::scheduler::{Footprint, Interference, Predictor, Work};
 use crate::units::{BatchSize, InstanceCount, Nanos};
 use std::collections::HashMap;
 
 /// The fit begins with this: the same profiles give the same predictions.
 const SEED: u64 = 1;
-/// A batch takes as much of the device as its threads do, unless instances of the model side by
-/// side were this much slower or faster than that explains.
-const TOLERANCE: f64 = 1.2;
 
 impl From<&Features> for Work {
     fn from(features: &Features) -> Work {
@@ -45,10 +42,8 @@ fn demands(points: &[Point], alone: &[(BatchSize, Nanos)], lane: f64) -> Vec<(Ba
         let slower: Vec<(u16, f64)> = several
             .map(|p| (p.instances.0, p.latency_us_p50 * 1e3 / time.0.max(1) as f64))
             .collect();
-        is_explained &= slower.iter().all(|&(instances, times)| {
-            let expected = (f64::from(instances) * lane).max(1.0);
-            (1.0 / TOLERANCE..=TOLERANCE).contains(&(times / expected))
-        });
+        is_explained &=
+            slower.iter().all(|&(instances, times)| is_lane(lane, f64::from(instances), times));
         if !slower.is_empty() {
             demands.push((batch, demand(&slower)));
         }

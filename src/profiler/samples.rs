@@ -1,6 +1,6 @@
 //! Profiles as a data set: what the latency of a batch becomes beside what else runs.
 
-use super::point::{DRIFT_TOLERANCE, quantile};
+use super::point::quantile;
 use super::{Beside, Profile};
 use crate::units::{BatchSize, InstanceCount};
 
@@ -13,7 +13,11 @@ pub struct SampleNeighbour {
     pub instances: InstanceCount,
 }
 
-/// The latency of one model in one situation.
+/// A machine whose speed differs more than this between two measurements is another one: how much
+/// slower it was is only known from one point.
+const MOST_DRIFT: f64 = 0.3;
+
+/// The latency of one model in one situation, on a machine at its usual speed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Its place in the list of profiles.
@@ -33,9 +37,10 @@ pub struct Sample {
 }
 
 /// All situations in `profiles` in which something else ran beside an instance: several instances
-/// of the model, neighbours, or both. Left out are those measured while the machine was not at its
-/// usual speed, those whose latency alone is not known, and those with a neighbour that is not
-/// among `profiles` or is there with another model file.
+/// of the model, neighbours, or both. What the machine's speed was then is taken out of the
+/// latencies. Left out are those measured on a machine much faster or slower than the latency alone,
+/// those of which that is not known, and those with a neighbour that is not among `profiles` or is
+/// there with another model file.
 pub fn samples(profiles: &[Profile]) -> Vec<Sample> {
     let mut samples = Vec::new();
     for (model, profile) in profiles.iter().enumerate() {
@@ -47,20 +52,21 @@ pub fn samples(profiles: &[Profile]) -> Vec<Sample> {
             .filter_map(|beside| Some((&beside.point, neighbours(beside, profile, profiles)?)));
         for (point, neighbours) in with_itself.chain(with_others) {
             let Some(alone) = profile.alone(point.batch, InstanceCount::ONE) else { continue };
-            if alone.latency_us_mean <= 0.0
-                || (point.drift / alone.drift - 1.0).abs() > DRIFT_TOLERANCE
+            if alone.latency_us_mean <= 0.0 || (point.drift / alone.drift - 1.0).abs() > MOST_DRIFT
             {
                 continue;
             }
+            let alone_us = alone.latency_us_mean / alone.drift;
+            let latency_us = point.latency_us_mean / point.drift;
             samples.push(Sample {
                 model,
                 batch: point.batch,
                 instances: point.instances,
-                alone_us: alone.latency_us_mean,
+                alone_us,
                 neighbours,
-                latency_us: point.latency_us_mean,
-                latency_us_p95: point.latency_us_p95,
-                multiplier: point.latency_us_mean / alone.latency_us_mean,
+                latency_us,
+                latency_us_p95: point.latency_us_p95 / point.drift,
+                multiplier: latency_us / alone_us,
             });
         }
     }
@@ -180,7 +186,7 @@ mod tests {
     fn what_does_not_hold_together_is_no_sample() {
         let mut a = profile("a", 1, vec![point(1, 1, 10.0)]);
         a.add_beside(point(1, 1, 20.0), vec![neighbour("b", 1, 1)]);
-        a.add_beside(Point { drift: 1.2, ..point(1, 2, 20.0) }, vec![neighbour("b", 1, 1)]);
+        a.add_beside(Point { drift: 1.4, ..point(1, 2, 20.0) }, vec![neighbour("b", 1, 1)]);
         a.add_beside(point(1, 1, 20.0), vec![neighbour("c", 1, 1)]);
         // Its batch size is not known alone.
         a.add_beside(point(2, 1, 20.0), vec![neighbour("b", 1, 1)]);
@@ -190,6 +196,17 @@ mod tests {
         assert_eq!(samples(&[a.clone(), b(3)]).len(), 0, "another file of b");
         assert_eq!(samples(&[a]).len(), 0, "no b");
         assert_eq!(samples(&[]).len(), 0);
+    }
+
+    #[test]
+    fn the_speed_of_the_machine_is_taken_out() {
+        let mut a = profile("a", 1, vec![Point { drift: 1.1, ..point(1, 1, 11.0) }]);
+        a.add_beside(Point { drift: 1.25, ..point(1, 1, 25.0) }, vec![neighbour("b", 1, 1)]);
+        let sample = &samples(&[a, profile("b", 2, vec![point(1, 1, 10.0)])])[0];
+        let all = [sample.alone_us, sample.latency_us, sample.latency_us_p95, sample.multiplier];
+        for (found, expected) in all.into_iter().zip([10.0, 20.0, 20.0, 2.0]) {
+            assert!((found - expected).abs() < 1e-9, "{sample:?}");
+        }
     }
 
     #[test]

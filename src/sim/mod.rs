@@ -27,7 +27,7 @@ pub use arrivals::{Arrivals, LoadShape, SloMix};
 pub use device::Device;
 pub use learn::{Knowledge, learn};
 pub use load::{Load, LoadPlan, device_time_ns};
-pub use measured::{MeasuredModel, MeasuredPoint};
+pub use measured::{MeasuredBeside, MeasuredModel, MeasuredPoint};
 pub use memory::Memory;
 pub use run::{Simulation, SimulationSettings};
 pub use surface::{ModelSurface, Surfaces};

@@ -23,6 +23,11 @@ impl Choice {
         Choice(vec![limits; phases])
     }
 
+    /// Instances by model, in the first phase.
+    pub fn instances(&self) -> Vec<u16> {
+        self.0.first().into_iter().flatten().map(|limit| limit.instances).collect()
+    }
+
     /// `fixed` for every model; with the load's phases where there are several.
     pub fn policies(&self, load: &LoadPlan) -> Vec<Box<dyn Policy>> {
         let models = self.0.first().map_or(0, Vec::len);

@@ -126,7 +126,7 @@ impl Grid {
             model.slo = model.slo.scale(set.scale);
         }
         let mut bench = Bench::new(surfaces, set.mix.clone(), seed(0));
-        let tuned = tune(&bench, self.plan.effort, seed(1))
+        let tuned = tune(&bench, &self.plan.trained, self.plan.effort, seed(1))
             .map_err(|why| format!("{} with {} SLOs: {why}", platform.name, set.name))?;
         bench.pipeline.feasible_only = self.rules.admission;
         bench.order = self.rules.order;

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod capacity;
 pub mod cell;
 pub mod choice;
+pub mod counts;
 pub mod grid;
 pub mod report;
 pub mod results;

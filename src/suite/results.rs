@@ -90,7 +90,8 @@ impl Cell {
 
     /// Such as `orin_nano · default · steady 0.6`.
     pub fn name(&self) -> String {
-        format!("{} · {} · {}", self.platform, self.slo, self.load)
+        let modelled = if self.modelled { " (modelled)" } else { "" };
+        format!("{}{modelled} · {} · {}", self.platform, self.slo, self.load)
     }
 }
 

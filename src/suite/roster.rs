@@ -16,6 +16,8 @@ pub const FAIR_ORACLE: &str = "fair oracle";
 
 /// The rivals that the learnt policy has to beat by a margin.
 pub const BASELINES: [&str; 5] = ["fixed", "triton", "aimd", "deeprt", "tac"];
+/// Those of them that choose batch sizes for a number of instances that is tuned.
+pub const COUNTED: [&str; 2] = ["aimd", "tac"];
 /// Policies that are rules, or stand beside them, in the order of the tables.
 pub const RULES: [&str; 8] =
     ["fixed", "triton", "aimd", "deeprt", "deadline", "lookahead", "planner", "tac"];
@@ -51,6 +53,9 @@ pub fn set_up(
         "fixed" => (tuned.fixed.policies(load), Some(tuned.fixed.to_string())),
         "triton" => (tuned.triton.policies(), Some(tuned.triton.to_string())),
         name => {
+            if let Some(counts) = tuned.counts(name) {
+                return (counts.policies(name, trained), Some(counts.to_string()));
+            }
             let models = bench.surfaces.models.iter();
             let policies = models.filter_map(|model| {
                 let config = PolicyConfig::default();

@@ -4,8 +4,11 @@
 use super::bench::{Bench, WARM_UP, end};
 use super::capacity::{capacity, seconds};
 use super::choice::Choice;
+use super::counts::Counts;
+use super::roster::COUNTED;
 use super::search::{Goal, Search, Trial};
 use super::triton::Batchers;
+use crate::scheduler::trained::Trained;
 use crate::sim::{Load, LoadPlan};
 
 /// A policy whose worst model has less than this share of the fair oracle's hit rate starves it.
@@ -22,15 +25,17 @@ const REQUESTS: f64 = 600.0;
 pub struct Effort {
     pub fair: usize,
     pub utility: usize,
+    /// For numbers of instances alone.
+    pub counts: usize,
 }
 
 impl Effort {
-    pub const FULL: Effort = Effort { fair: 160, utility: 260 };
-    pub const QUICK: Effort = Effort { fair: 60, utility: 90 };
+    pub const FULL: Effort = Effort { fair: 160, utility: 260, counts: 60 };
+    pub const QUICK: Effort = Effort { fair: 60, utility: 90, counts: 12 };
 
     /// With settings for each phase there is more to choose.
     fn of(self, phases: usize) -> Effort {
-        Effort { fair: self.fair * phases, utility: self.utility * phases }
+        Effort { fair: self.fair * phases, utility: self.utility * phases, ..self }
     }
 }
 
@@ -41,13 +46,24 @@ pub struct Tuned {
     pub capacity_per_s: f64,
     pub fixed: Choice,
     pub triton: Batchers,
+    /// In the order of [`COUNTED`].
+    pub counts: [Counts; COUNTED.len()],
 }
 
-/// Finds the capacity, and tunes `fixed` and `triton` on the steady load at [`TUNED_AT`].
+impl Tuned {
+    /// Instances of one of [`COUNTED`].
+    pub fn counts(&self, name: &str) -> Option<&Counts> {
+        let at = COUNTED.iter().position(|counted| *counted == name)?;
+        Some(&self.counts[at])
+    }
+}
+
+/// Finds the capacity, and tunes `fixed`, `triton` and the instances of [`COUNTED`] on the steady load
+/// at [`TUNED_AT`].
 ///
 /// # Errors
 /// Those of [`capacity`].
-pub fn tune(bench: &Bench, effort: Effort, seed: u64) -> Result<Tuned, String> {
+pub fn tune(bench: &Bench, trained: &Trained, effort: Effort, seed: u64) -> Result<Tuned, String> {
     let (capacity_per_s, serves) = capacity(bench, seed)?;
     let seconds = seconds(TUNED_AT * capacity_per_s, REQUESTS);
     let load = Load::Steady { level: TUNED_AT };
@@ -61,7 +77,16 @@ pub fn tune(bench: &Bench, effort: Effort, seed: u64) -> Result<Tuned, String> {
     let goal = Goal::Utility { floor: FLOOR * FLOOR_MARGIN * found.fair_worst };
     let from = [Batchers::like(&found.best), Batchers::like(&found.fair)];
     let (triton, _) = search.best(goal, &from, effort.utility)?;
-    Ok(Tuned { capacity_per_s, fixed: found.best, triton })
+    let beginnings = [Counts(vec![1; models.len()]), Counts(found.best.instances())];
+    let counted = |name: &str| {
+        let mut search = Search::new(models, |counts: &Counts| {
+            let run = bench.run(&plan, counts.policies(name, trained), seconds, seed)?;
+            Ok(Trial::from(&run))
+        });
+        search.best(goal, &beginnings, effort.counts).map(|(counts, _)| counts)
+    };
+    let counts = [counted(COUNTED[0])?, counted(COUNTED[1])?];
+    Ok(Tuned { capacity_per_s, fixed: found.best, triton, counts })
 }
 
 /// The best fixed choices for a load, by phase.

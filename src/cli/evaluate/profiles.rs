@@ -2,7 +2,7 @@
 
 use crate::config::auto_slo_us;
 use crate::profiler::{self, Profile, latency_table};
-use crate::sim::{MeasuredModel, MeasuredPoint, Surfaces};
+use crate::sim::{MeasuredBeside, MeasuredModel, MeasuredPoint, Surfaces};
 use crate::suite::grid::Platform;
 use crate::units::Nanos;
 use std::path::{Path, PathBuf};
@@ -60,9 +60,29 @@ fn paths(folder: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 fn surfaces(profiles: &[Profile]) -> Result<Surfaces, String> {
-    let models: Vec<MeasuredModel> =
+    let mut models: Vec<MeasuredModel> =
         profiles.iter().map(|profile| model(profile, profiles.len())).collect();
-    Surfaces::measured(&models, AMPLE_MEMORY)
+    let places: Vec<usize> = (0..models.len()).collect();
+    add_beside(&mut models, profiles, &places);
+    // How many lanes the device has is not in the profiles, but how its instances shared it is.
+    Surfaces::measured(&models, None, AMPLE_MEMORY)
+}
+
+/// Adds what was measured beside other models; `places` are the profiles' models in the list.
+pub(super) fn add_beside(models: &mut [MeasuredModel], profiles: &[Profile], places: &[usize]) {
+    for sample in profiler::samples(profiles) {
+        // Without neighbours it is among the points.
+        if sample.neighbours.is_empty() {
+            continue;
+        }
+        let neighbours = sample.neighbours.iter();
+        models[places[sample.model]].beside.push(MeasuredBeside {
+            batch: sample.batch.0,
+            instances: sample.instances.0,
+            neighbours: neighbours.map(|n| (places[n.model], n.batch.0, n.instances.0)).collect(),
+            times: sample.multiplier,
+        });
+    }
 }
 
 /// What a profile says of its model, with the SLO that follows from it.
@@ -70,7 +90,7 @@ pub(super) fn model(profile: &Profile, models: usize) -> MeasuredModel {
     let points = profile.points.iter().map(|point| MeasuredPoint {
         batch: point.batch.0,
         instances: point.instances.0,
-        median_ns: point.latency_us_p50 * 1e3,
+        mean_ns: point.latency_us_mean * 1e3,
         deviation_ns: point.latency_us_mad * 1e3,
     });
     let points: Vec<MeasuredPoint> = points.collect();
@@ -92,6 +112,7 @@ pub(super) fn model(profile: &Profile, models: usize) -> MeasuredModel {
         slo: Nanos::from_micros(slo_us),
         max_instances: points.iter().map(|point| point.instances).max().unwrap_or(1),
         points,
+        beside: Vec::new(),
         weight_bytes: memory.map_or(0, |memory| memory.loaded_bytes),
         context_bytes: smallest,
         scratch_bytes,

@@ -65,3 +65,14 @@ pub fn demand(slower: &[(u16, f64)]) -> f64 {
     }
     best.0
 }
+
+/// A batch takes as much of the device as its threads do, unless several instances of the model
+/// were this much slower or faster than that explains.
+const LANE_TOLERANCE: f64 = 1.2;
+
+/// Whether a batch that takes the share `lane` of the device explains that so many instances of its
+/// model, side by side, took so many times longer than one.
+pub fn is_lane(lane: f64, instances: f64, times: f64) -> bool {
+    let expected = (instances * lane).max(1.0);
+    (1.0 / LANE_TOLERANCE..=LANE_TOLERANCE).contains(&(times / expected))
+}

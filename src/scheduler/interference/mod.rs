@@ -23,7 +23,7 @@ mod network;
 mod regression;
 
 pub use fit::Sample;
-pub use footprint::{Footprint, Work, demand};
+pub use footprint::{Footprint, Work, demand, is_lane};
 pub use network::{FEATURE_NAMES, FEATURES, Imprint, Neighbours};
 
 use network::Network;

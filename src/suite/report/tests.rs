@@ -10,15 +10,16 @@ fn cells() -> Vec<Cell> {
     let networks = &network::reference()[1..3];
     let surfaces = Platform::built_in("nano").unwrap().surfaces(networks, 4, 2).unwrap();
     let bench = Bench::new(surfaces, SloMix::Same(1.0), 1);
-    let effort = Effort { fair: 5, utility: 5 };
-    let tuned = tune(&bench, effort, 1).unwrap();
+    let effort = Effort { fair: 5, utility: 5, counts: 2 };
+    let trained = Trained::shipped();
+    let tuned = tune(&bench, &trained, effort, 1).unwrap();
     let plan = Plan {
         policies: vec!["fixed", "deadline"],
         runs: 2,
         shortened: 0.1,
         effort,
         seed: 1,
-        trained: Trained::shipped(),
+        trained,
     };
     let place = Place { platform: "nano <4GB>", modelled: true, slo: "default" };
     let loads = [0.5, 1.3]

@@ -99,7 +99,7 @@ fn figures_follow_from_the_cells() {
     assert!(close(value("sac_violation_max_where_feasible"), 0.03), "of the feasible cell only");
     assert!(close(value("sac_memory_saved"), 0.4));
     let worst = figure(&summary, "sac_over_best_rule_worst");
-    assert_eq!(worst.remark, "p · default · l, against planner");
+    assert_eq!(worst.remark, "p (modelled) · default · l, against planner");
     assert_eq!(worst.is_met(), Some(false));
     assert_eq!(summary.missing.len(), 3, "{:?}", summary.missing);
 }
@@ -116,7 +116,7 @@ fn starving_costs_half_whatever_the_utility() {
     assert!(close(value("sac_over_best_rule_worst"), 0.5));
     assert!(close(value("sac_over_oracle_other"), 0.5));
     assert_eq!(value("sac_starved_cells"), 1.0);
-    assert_eq!(figure(&summary, "sac_starved_cells").remark, "p · default · l");
+    assert_eq!(figure(&summary, "sac_starved_cells").remark, "p (modelled) · default · l");
 }
 
 #[test]

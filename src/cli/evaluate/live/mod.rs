@@ -43,8 +43,8 @@ pub fn run(args: &Args) -> Result<(), String> {
     output::check_writable(args.json.as_deref(), None)?;
     let config = load_config(args.config.as_deref())?;
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
-    println!("tuning fixed and triton in the simulator, on the profiles of this machine");
-    let rig = Rig::new(config, effort, args.seed)?;
+    println!("tuning the rivals in the simulator, on the profiles of this machine");
+    let rig = Rig::new(config, &trained, effort, args.seed)?;
     let stop = AtomicBool::new(false);
     let evaluation = Evaluation { args, rig: &rig, policies: &policies, trained: &trained };
     let cells = std::thread::scope(|scope| {

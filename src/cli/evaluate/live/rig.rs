@@ -7,9 +7,11 @@ use crate::engine;
 use crate::pipeline::Settings;
 use crate::profiler::{self, Known, Point, Profile};
 use crate::runtime;
+use crate::scheduler::trained::Trained;
 use crate::scheduler::{self, Predictor};
 use crate::sim::{Knowledge, MeasuredModel, MeasuredPoint, SloMix, Surfaces};
 use crate::suite::bench::Bench;
+use crate::suite::counts;
 use crate::suite::tune::{Effort, Tuned, tune};
 use crate::units::Nanos;
 use std::path::{Path, PathBuf};
@@ -35,30 +37,37 @@ impl Rig {
     /// # Errors
     /// A text for the operator: a model that can't be loaded or has no profile of this device, or
     /// an SLO that nothing can meet.
-    pub fn new(mut config: Config, effort: Effort, seed: u64) -> Result<Rig, String> {
+    pub fn new(
+        mut config: Config,
+        trained: &Trained,
+        effort: Effort,
+        seed: u64,
+    ) -> Result<Rig, String> {
         config.models.retain(|model| model.load);
         let mut measured = Vec::with_capacity(config.models.len());
         let mut predictors = Vec::with_capacity(config.models.len());
-        let mut saved = Vec::new();
-        for model in &config.models {
+        let (mut saved, mut places) = (Vec::new(), Vec::new());
+        for (place, model) in config.models.iter().enumerate() {
             let (surface, predictor, profile) = known(model, &config)?;
             measured.push(surface);
             predictors.push(predictor);
+            places.extend(profile.as_ref().map(|_| place));
             saved.extend(profile);
         }
+        profiles::add_beside(&mut measured, &saved, &places);
         let interference = profiler::interference(&saved, config.lanes());
         for (model, known) in config.models.iter_mut().zip(&measured) {
             model.queue_bound = QUEUE_BOUND;
             model.slo = crate::config::Slo::Us(known.slo.as_micros());
         }
-        let surfaces = Surfaces::measured(&measured, profiles::AMPLE_MEMORY)?;
+        let surfaces = Surfaces::measured(&measured, Some(config.lanes()), profiles::AMPLE_MEMORY)?;
         let bench = Bench {
             knowledge: Knowledge { predictors, interference },
             pipeline: settings(&config),
             queue_bound: QUEUE_BOUND,
             ..Bench::new(surfaces, SloMix::Same(1.0), seed)
         };
-        let tuned = tune(&bench, effort, seed)?;
+        let tuned = tune(&bench, trained, effort, seed)?;
         Ok(Rig { config, bench, tuned })
     }
 
@@ -80,11 +89,13 @@ impl Rig {
     fn policy(&self, name: &str, model: usize) -> PolicyConfig {
         let fixed = self.tuned.fixed.0.first().and_then(|limits| limits.get(model));
         let triton = self.tuned.triton.0.get(model);
-        match (name, fixed, triton) {
-            ("fixed", Some(limit), _) => {
+        let counts = self.tuned.counts(name).and_then(|counts| counts.0.get(model)).copied();
+        match (name, fixed, triton, counts) {
+            ("fixed", Some(limit), ..) => {
                 PolicyConfig::Fixed { batch: limit.batch, instances: u32::from(limit.instances) }
             }
-            ("triton", _, Some(batcher)) => batcher.config(),
+            ("triton", _, Some(batcher), _) => batcher.config(),
+            (name, _, _, Some(instances)) => counts::config(name, instances),
             (name, ..) => scheduler::default_config(name).unwrap_or_default(),
         }
     }
@@ -136,18 +147,17 @@ fn known(
     Ok((measured, predictor, known.into_profile()))
 }
 
-/// A pretended engine only sleeps, so several don't slow each other.
+/// A pretended engine only sleeps: however many there are, they don't slow each other.
 fn pretended(model: &ModelConfig, points: &[Point]) -> MeasuredModel {
-    let most = (model.max_instances as u16).max(2);
     let point = |point: &Point, instances| MeasuredPoint {
         batch: point.batch.0,
         instances,
-        median_ns: point.latency_us_p50 * 1e3,
+        mean_ns: point.latency_us_p50 * 1e3,
         deviation_ns: 0.0,
     };
     MeasuredModel {
         name: model.name.clone(),
-        points: points.iter().flat_map(|p| [point(p, 1), point(p, most)]).collect(),
+        points: points.iter().flat_map(|p| [point(p, 1), point(p, u16::MAX)]).collect(),
         ..MeasuredModel::default()
     }
 }
