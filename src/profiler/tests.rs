@@ -311,6 +311,35 @@ fn a_profile_of_something_else_is_refused_with_the_reason() {
 }
 
 #[test]
+fn serving_measures_for_itself_where_a_profile_does_not_hold() {
+    let known_with = |prepare: fn(&Saved)| {
+        let mut saved = saved();
+        saved.config.models[0].engine = EngineConfig::Onnx(saved.model.clone());
+        prepare(&saved);
+        let before = std::fs::read(profile_path(&saved.model)).ok();
+        let model = &saved.config.models[0];
+        let known = known(model, &saved.config, &*saved.engine, Duration::from_millis(50)).unwrap();
+        assert_eq!(
+            std::fs::read(profile_path(&saved.model)).ok(),
+            before,
+            "the file is left alone"
+        );
+        known
+    };
+    assert!(matches!(known_with(|_| ()), Known::Profile(_)));
+    let unusable: [fn(&Saved); 3] = [
+        |saved| std::fs::remove_file(profile_path(&saved.model)).unwrap(),
+        |saved| drop(saved.edit("device: \"", "device: \"another ")),
+        |saved| drop(saved.edit("format: 2", "format: two")),
+    ];
+    for prepare in unusable {
+        let known = known_with(prepare);
+        assert!(matches!(known, Known::Points(_)));
+        assert!(!known.points().is_empty() && known.points().iter().all(|point| point.runs > 0));
+    }
+}
+
+#[test]
 fn a_damaged_profile_is_refused_with_place_field_and_what_is_expected() {
     let cases: [(&str, &str, &[&str]); 13] = [
         ("points: [", "points: [ oops", &["points"]),
