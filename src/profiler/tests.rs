@@ -329,8 +329,12 @@ fn serving_measures_for_itself_where_a_profile_does_not_hold() {
     assert!(matches!(known_with(|_| ()), Known::Profile(_)));
     let unusable: [fn(&Saved); 3] = [
         |saved| std::fs::remove_file(profile_path(&saved.model)).unwrap(),
-        |saved| drop(saved.edit("device: \"", "device: \"another ")),
-        |saved| drop(saved.edit("format: 2", "format: two")),
+        |saved| {
+            saved.edit("device: \"", "device: \"another ");
+        },
+        |saved| {
+            saved.edit("format: 2", "format: two");
+        },
     ];
     for prepare in unusable {
         let known = known_with(prepare);
