@@ -314,8 +314,13 @@ pub(super) fn weights(file: &Path, shipped: &(Actor, String)) -> (Actor, String,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PolicyConfig;
     use crate::runtime::brain::Brain;
+    use crate::scheduler::make_with;
     use crate::scheduler::trained::{Trained, shipped_sac};
+    use crate::sim::platform::Platform;
+    use crate::sim::{Load, SloMix, network};
+    use crate::suite::bench::{Bench, WARM_UP, end};
     use crate::telemetry::snapshot::Level;
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
@@ -421,6 +426,19 @@ mod tests {
         assert!(text.contains("not saved") && text.contains("policy.safetensors"), "{text}");
     }
 
+    /// Of a minute of the simulator under `sac`.
+    fn utility_with(trained: &Trained) -> f64 {
+        let networks = &network::reference()[1..3];
+        let surfaces = Platform::built_in("nano").unwrap().surfaces(networks, 4, 2).unwrap();
+        let bench = Bench::new(surfaces, SloMix::Same(1.0), 1);
+        let plan = Load::Even { per_s: 20.0 }.plan(&bench.surfaces, 20.0, WARM_UP, end(60));
+        let models = bench.surfaces.models.iter();
+        let policies = models.map(|_| make_with(&PolicyConfig::Sac, trained)).collect();
+        let run = bench.run(&plan, policies, 60, 1).unwrap();
+        assert!(run.slo_hit_rate > 0.9, "{run:?}");
+        run.utility
+    }
+
     #[test]
     fn when_the_learner_panics_the_policy_serves_on_and_explores_no_more() {
         let dir = TempDir::new().unwrap();
@@ -435,9 +453,10 @@ mod tests {
         wait_until("its end", || !learner.link.is_alive());
         assert!(!enabled.load(Ordering::Relaxed), "nothing is explored any more");
         assert!(**learner.actor.load() == shipped_sac().0);
-        // The policy is still one that decides, and tells the experiences that nobody takes.
-        let mut trained = Trained::with(shipped_sac().0.clone());
+        // It decides as one that never learnt, and tells experiences that nobody takes.
+        let mut trained = Trained::shipped();
         trained.online = Some(learner.link.online());
+        assert_eq!(utility_with(&trained), utility_with(&Trained::shipped()));
         let mut brain = Brain {
             trained,
             link: Some(learner.link),

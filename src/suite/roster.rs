@@ -49,13 +49,13 @@ pub fn set_up(
     load: &LoadPlan,
     trained: &Trained,
 ) -> (Vec<Box<dyn Policy>>, Option<String>) {
+    if let Some(counts) = tuned.counts(name) {
+        return (counts.policies(name, trained), Some(counts.to_string()));
+    }
     match name {
         "fixed" => (tuned.fixed.policies(load), Some(tuned.fixed.to_string())),
         "triton" => (tuned.triton.policies(), Some(tuned.triton.to_string())),
         name => {
-            if let Some(counts) = tuned.counts(name) {
-                return (counts.policies(name, trained), Some(counts.to_string()));
-            }
             let models = bench.surfaces.models.iter();
             let policies = models.filter_map(|model| {
                 let config = PolicyConfig::default();
